@@ -1,0 +1,1 @@
+"""With whose key: provider credentials, their encryption, and the providers they belong to."""

@@ -1,0 +1,120 @@
+"""Reading settings from the environment, each as `NAME` or, for secrets, from the file that `NAME_FILE` names.
+
+A value that is missing or malformed raises `SettingError`, whose text is one line that names the variable and says
+what it should be. The text of a secret never appears in it.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+TRUE = frozenset({"1", "true", "yes", "on"})
+FALSE = frozenset({"0", "false", "no", "off", ""})
+
+
+class SettingError(Exception):
+    """A setting is missing or malformed; the message names it."""
+
+
+class Environment:
+    """Typed access to environment variables; unset and blank are the same."""
+
+    def __init__(self, variables: Mapping[str, str] | None = None) -> None:
+        self._variables = os.environ if variables is None else variables
+
+    def text(self, name: str, default: str = "") -> str:
+        """The value of `NAME`, or the stripped content of the file named by `NAME_FILE`."""
+        value = self._variables.get(name, "").strip()
+        file_name = self._variables.get(f"{name}_FILE", "").strip()
+        if value and file_name:
+            raise SettingError(f"{name} and {name}_FILE are both set; keep one of them.")
+        if file_name:
+            try:
+                value = Path(file_name).read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise SettingError(f"{name}_FILE cannot be read: {type(error).__name__}.") from None
+        return value or default
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        """A switch: 1/true/yes/on or 0/false/no/off."""
+        value = self.text(name, "on" if default else "off").lower()
+        if value in TRUE:
+            return True
+        if value in FALSE:
+            return False
+        raise SettingError(f"{name} must be 1 or 0.")
+
+    def integer(self, name: str, default: int, *, minimum: int = 0) -> int:
+        """A whole number of at least `minimum`."""
+        value = self.text(name, str(default))
+        try:
+            number = int(value)
+        except ValueError:
+            raise SettingError(f"{name} must be a whole number.") from None
+        if number < minimum:
+            raise SettingError(f"{name} must be at least {minimum}.")
+        return number
+
+    def seconds(self, name: str, default: float) -> float:
+        """A positive duration in seconds."""
+        value = self.text(name, str(default))
+        try:
+            number = float(value)
+        except ValueError:
+            raise SettingError(f"{name} must be a number of seconds.") from None
+        if not 0 < number < 86_400:
+            raise SettingError(f"{name} must be more than 0 and less than 86400 seconds.")
+        return number
+
+    def words(self, name: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """A comma-separated list."""
+        value = self.text(name)
+        return tuple(word.strip() for word in value.split(",") if word.strip()) if value else default
+
+    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
+        """One of a closed set of words."""
+        value = self.text(name, default).lower()
+        if value not in choices:
+            raise SettingError(f"{name} must be one of: {', '.join(choices)}.")
+        return value
+
+    def url(self, name: str, default: str = "") -> str:
+        """An http(s) address without a trailing slash, user info, query or fragment."""
+        value = self.text(name, default).rstrip("/")
+        if not value:
+            return ""
+        try:
+            parts = urlsplit(value)
+            valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+        except ValueError:
+            valid = False
+        else:
+            valid = valid and not (parts.query or parts.fragment or parts.username or parts.password)
+        if not valid:
+            raise SettingError(f"{name} must be an address such as https://gateway.example.com (no user, query or #).")
+        return value
+
+
+def kept_secret(path: Path, make: Callable[[], str]) -> str:
+    """The secret kept at `path`, made on first use and readable by this user only.
+
+    For an installation on one machine that was given no secret: generated once, so that it is neither a known default
+    nor another one after each start. Two processes that start together end up with the same secret.
+    """
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(make())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    return path.read_text(encoding="utf-8").strip()

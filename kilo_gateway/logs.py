@@ -1,0 +1,59 @@
+"""Log lines as JSON or for a console, each with the id of the request that it belongs to; never a secret."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from contextvars import ContextVar
+from datetime import UTC, datetime
+
+from django.views.debug import SafeExceptionReporterFilter
+
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+
+# What `logging.LogRecord` always has: everything else on a record came from `extra`.
+_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "request", "server_time"}
+
+
+def _extra(record: logging.LogRecord) -> dict[str, object]:
+    return {key: value for key, value in record.__dict__.items() if key not in _STANDARD}
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, request id, and what the call passed as `extra`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if current := request_id.get():
+            entry["request_id"] = current
+        entry.update(_extra(record))
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry, default=str)
+
+
+class ConsoleFormatter(logging.Formatter):
+    """For a person: time, level, logger, message, and `extra` as key=value; line breaks in values are escaped."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
+        message = record.getMessage().replace("\r", "\\r").replace("\n", "\\n")
+        extra = "".join(f" {key}={value!r}" for key, value in _extra(record).items())
+        current = request_id.get()
+        line = f"{time} {record.levelname:<7} {record.name}: {message}{extra}{f' [{current}]' if current else ''}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+class ReporterFilter(SafeExceptionReporterFilter):
+    """Also hides connection strings, which hold passwords, from error reports and debug pages."""
+
+    hidden_settings = re.compile(
+        SafeExceptionReporterFilter.hidden_settings.pattern + r"|URL|DSN|DATABASE|CREDENTIAL|AUTHORIZATION",
+        flags=re.IGNORECASE,
+    )

@@ -1,0 +1,77 @@
+"""The production server: granian with plain threads. `make run` calls this.
+
+Environment: `HOST`, `PORT`, `WORKERS` (processes), `THREADS` (requests and streams at once in each process), `MIGRATE`.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+
+from kilo_gateway.database import provide_database
+from kilo_gateway.env import Environment, SettingError
+
+GRACE_SECONDS = 30
+
+
+def main() -> None:
+    """Prepare the database unless `MIGRATE=0`, then serve until SIGTERM or SIGINT; running answers are finished."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kilo_gateway.settings")
+    environment = Environment()
+    try:
+        host = environment.text("HOST", "127.0.0.1")
+        port = environment.integer("PORT", 8000, minimum=1)
+        workers = environment.integer("WORKERS", 1, minimum=1)
+        threads = environment.integer("THREADS", 1024, minimum=1)
+        provide_database()
+        _check_settings()
+        if environment.flag("MIGRATE", default=True):
+            _manage("migrate", "--no-input", "--verbosity", "0")
+    except SettingError as error:
+        raise SystemExit(f"Configuration error: {error}") from None
+    _allow_many_files()
+    _serve(host, port, workers, threads)
+
+
+def _check_settings() -> None:
+    """Load the settings here once, so that a mistake stops the start with one line instead of one per worker."""
+    from django.conf import settings
+
+    settings._setup()  # type: ignore[attr-defined]  # noqa: SLF001 - the public ways hide what went wrong
+
+
+def _manage(*arguments: str) -> None:
+    """Run a management command in a process of its own, so that this one, which only supervises, stays small."""
+    subprocess.run([sys.executable, "manage.py", *arguments], check=True)  # noqa: S603 - our own file and words
+
+
+def _allow_many_files() -> None:
+    """Each stream needs two sockets; the usual soft limit of 1,024 open files is far below that."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else 65_536, hard))
+
+
+def _serve(host: str, port: int, workers: int, threads: int) -> None:
+    from granian.constants import Interfaces
+    from granian.server import Server
+
+    Server(
+        "kilo_gateway.wsgi:application",
+        address=host,
+        port=port,
+        interface=Interfaces.WSGI,
+        workers=workers,
+        blocking_threads=threads,
+        backpressure=threads,
+        backlog=4096,
+        websockets=False,
+        respawn_failed_workers=True,
+        workers_kill_timeout=GRACE_SECONDS,
+        log_access=False,
+    ).serve()
+
+
+if __name__ == "__main__":
+    main()

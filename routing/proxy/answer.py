@@ -1,0 +1,65 @@
+"""The upstream's answer on its way back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from http.client import HTTPException
+from typing import cast
+
+import urllib3
+from requests import Response
+
+from kilo_gateway.api_errors import ErrorType, GatewayError, temporarily_unavailable
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+# What an answer's reader needs. Everything else of the upstream's head stays behind: cookies, server, account, limits.
+_PASSED = ("content-type", "content-encoding", "retry-after")
+# Answers of a provider that are about the account behind a key.
+ACCOUNT_STATUSES = frozenset({401, 402, 403, 429})
+MAX_MESSAGE_LENGTH = 500
+
+
+def passed_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers of the upstream that the client gets."""
+    return {name: headers[name] for name in _PASSED if name in headers}
+
+
+def read_whole(response: Response) -> bytes:
+    """An answer that is not streamed, and its connection back into the pool.
+
+    Raises:
+        GatewayError: 503 when it breaks off or is larger than 64 MiB; the client has not got a byte of it then.
+    """
+    raw = cast("urllib3.HTTPResponse", response.raw)
+    try:
+        content = raw.read(MAX_ANSWER_BYTES + 1, decode_content=False)
+    except (urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError):
+        raw.close()
+        raise temporarily_unavailable("The upstream broke off its answer. Try again.", code="upstream") from None
+    if len(content) > MAX_ANSWER_BYTES:
+        raw.close()
+        raise temporarily_unavailable("The upstream's answer is too large.", code="upstream")
+    raw.release_conn()
+    return content
+
+
+def byok_error(status: int, content: bytes, provider_id: str, headers: Mapping[str, str]) -> GatewayError:
+    """A provider's refusal of the organization's own key, in the provider's words."""
+    told = provider_message(content)
+    message = f"The organization's own account at {provider_id} was refused by the provider ({status})"
+    return GatewayError(
+        ErrorType.BYOK_ERROR, status, f"{message}: {told}" if told else f"{message}.", headers=headers
+    )
+
+
+def provider_message(content: bytes) -> str:
+    """The sentence in a provider's error body, if there is one; at most 500 characters."""
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError):
+        return ""
+    error = body.get("error", body) if isinstance(body, dict) else body
+    message = error.get("message") if isinstance(error, dict) else error
+    text = message if isinstance(message, str) else ""
+    return " ".join(text.split())[:MAX_MESSAGE_LENGTH]

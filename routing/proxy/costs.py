@@ -1,0 +1,35 @@
+"""What a request cost, added to its usage record."""
+
+from __future__ import annotations
+
+from routing.catalog.cache import CatalogUnreadable
+from routing.catalog.index import current_index
+from routing.catalog.prices import fallback_pricing
+from routing.domain.cost import TokenCounts, cost_microdollars
+from routing.domain.types import Pricing
+from routing.proxy.usage_writer import Usage
+
+
+def add_costs(usage: Usage, counts: TokenCounts, catalog_snapshot_id: int) -> None:
+    """Note the tokens and what they cost. A cost that is not known stays None, and never becomes 0.
+
+    Hosted tokens cost the organization what the catalog says; with its own key they cost it nothing here, and the
+    market cost tells what they are worth.
+    """
+    usage.input_tokens, usage.output_tokens = counts.input, counts.output
+    usage.cache_read_tokens, usage.cache_write_tokens = counts.cache_read, counts.cache_write
+    usage.reasoning_tokens = counts.reasoning
+    pricing = _pricing(usage, catalog_snapshot_id)
+    usage.market_cost_microdollars = cost_microdollars(counts, pricing) if pricing else None
+    usage.hosted_cost_microdollars = 0 if usage.is_byok else usage.market_cost_microdollars
+
+
+def _pricing(usage: Usage, catalog_snapshot_id: int) -> Pricing | None:
+    """From the catalog, else from the second source; by the model's own id where a provider's prefix stands before it."""
+    try:
+        model = current_index(catalog_snapshot_id).models.get(usage.resolved_model)
+    except CatalogUnreadable:
+        model = None
+    if model is not None and model.pricing.prompt is not None:
+        return model.pricing
+    return fallback_pricing(usage.resolved_model)

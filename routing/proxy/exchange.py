@@ -1,0 +1,326 @@
+"""One proxied request, from its bytes to its answer: every check in its order, the upstream, the receipt, the usage."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
+from requests import Response
+
+from byok.encryption import UndecryptableSecret
+from byok.providers import UnsendableSecretError
+from kilo_gateway import logs
+from kilo_gateway.api_errors import ErrorType, GatewayError, as_gateway_error, error_response, temporarily_unavailable
+from kilo_gateway.api_kinds import ApiKind
+from routing.catalog.cache import CatalogUnreadable
+from routing.domain.resolve import choose_model, read_request
+from routing.domain.targets import ModelChoice, ValidTarget
+from routing.domain.types import RefusalCode, TargetKind
+from routing.proxy import answer, rate_limit
+from routing.proxy.body import JsonBody
+from routing.proxy.connections import release_connection
+from routing.proxy.costs import add_costs
+from routing.proxy.hosted import hosted_upstreams
+from routing.proxy.identity import Caller, identify, presented_key
+from routing.proxy.outgoing import Outgoing, client_text, direct_request, hosted_request, rewrite
+from routing.proxy.refusals import refusal_error
+from routing.proxy.request import read_body, validate
+from routing.proxy.streaming import Ending, UpstreamStream
+from routing.proxy.tokens import usage_of_answer
+from routing.proxy.upstream import UpstreamBroke, UpstreamTimedOut, UpstreamUnreachable, send
+from routing.proxy.usage_writer import Usage, writer
+from routing.resolution import Settled, settle
+
+log = logging.getLogger(__name__)
+
+# Another hosted upstream is tried only on these, and only before the first byte.
+_TRY_NEXT = frozenset({502, 503, 529})
+
+
+class Exchange:
+    """The state of one request while it is worked on."""
+
+    def __init__(self, environ: Mapping[str, Any], api_kind: ApiKind) -> None:
+        self.environ = environ
+        self.api_kind = api_kind
+        self.request_id: UUID = uuid.uuid4()
+        self.receipt: dict[str, str] = {"x-request-id": str(self.request_id)}
+        self._started_at = datetime.now(UTC)
+        self._started = time.perf_counter()
+        self._usage: Usage | None = None
+        self._catalog_snapshot_id = 0
+
+    def run(self) -> HttpResponseBase:
+        """Answer the request; whatever goes wrong becomes an error of ours."""
+        token = logs.request_id.set(str(self.request_id))
+        try:
+            return self._run()
+        except Exception as error:  # noqa: BLE001 - the outermost place: a client always gets an answer of ours
+            return self._refused(as_gateway_error(error))
+        finally:
+            release_connection()
+            logs.request_id.reset(token)
+
+    def _run(self) -> HttpResponseBase:
+        is_messages = self.api_kind is ApiKind.MESSAGES
+        raw = read_body(self.environ)
+        caller = identify(
+            presented_key(self.environ, accept_x_api_key=is_messages),
+            self.environ.get("HTTP_X_KILOCODE_ORGANIZATIONID", ""),
+        )
+        self._catalog_snapshot_id = caller.stamp.catalog_snapshot_id
+        rate_limit.check(caller.key_id)
+        body = JsonBody(raw)
+        validate(body, self.api_kind)
+        settled = self._settle(caller, body)
+        target, choice = self._choose(caller, settled)
+        streamed = body.get("stream") is True
+        outgoing = self._outgoing(caller, settled, target, choice, body, streamed=streamed)
+        # A stream can last for minutes; the connection that a resolution used is wanted elsewhere.
+        release_connection()
+        return self._forward(outgoing)
+
+    # ------------------------------------------------------------ decision
+
+    def _settle(self, caller: Caller, body: JsonBody) -> Settled:
+        mode_header = client_text(self.environ, "HTTP_X_KILOCODE_MODE")
+        asked = read_request(body.values["model"], mode_header, caller.default_mode)
+        self._usage = Usage(
+            request_id=self.request_id,
+            created_at=self._started_at,
+            organization_id=caller.organization_id,
+            user_id=caller.user_id,
+            api_key_id=caller.key_id,
+            api_kind=self.api_kind.value,
+            requested_model=plain(asked.model, 200),
+            mode=plain(asked.mode, 500),
+            streamed=body.get("stream") is True,
+            task_id=client_text(self.environ, "HTTP_X_KILOCODE_TASKID"),
+            editor=client_text(self.environ, "HTTP_X_KILOCODE_EDITORNAME"),
+            feature=client_text(self.environ, "HTTP_X_KILOCODE_FEATURE"),
+        )
+        try:
+            settled = settle(caller, asked, self.api_kind)
+        except CatalogUnreadable as error:
+            log.error("The catalog cannot be read: %s", error)  # noqa: TRY400 - says all
+            raise temporarily_unavailable(
+                "The model catalog cannot be read at the moment.", code=RefusalCode.CATALOG_UNAVAILABLE
+            ) from None
+        self._note_decision(caller, settled)
+        return settled
+
+    def _note_decision(self, caller: Caller, settled: Settled) -> None:
+        """Put the decision into the receipt and the usage record, before anything of it can fail."""
+        decision, usage = settled.decision, self._usage
+        if usage is None:
+            return
+        usage.auto_model = decision.auto_model
+        self.receipt["x-kilo-mode"] = header_text(decision.asked.mode)
+        if caller.organization_id is not None:
+            usage.routing_version = settled.stamp.routing_version
+            self.receipt["x-kilo-routing-version"] = str(settled.stamp.routing_version)
+        if decision.route is not None:
+            usage.route_kind, usage.route = decision.route.kind.value, plain(decision.route.label, 1100)
+            usage.target = plain(decision.route.target, 200)
+            self.receipt["x-kilo-route"] = header_text(decision.route.label)
+            self.receipt["x-kilo-target"] = header_text(usage.target)
+
+    def _choose(self, caller: Caller, settled: Settled) -> tuple[ValidTarget, ModelChoice]:
+        """The concrete model, or the refusal; then whether it can be paid for."""
+        decision, usage = settled.decision, self._usage
+        if decision.refusal is not None:
+            raise refusal_error(decision, decision.refusal)
+        target = decision.target
+        if target is None or usage is None:
+            raise RuntimeError("a decision has a target or a refusal")
+        choice = choose_model(
+            target, session=usage.task_id or str(caller.user_id), has_hosted_balance=caller.has_hosted_balance
+        )
+        usage.target, usage.resolved_model = target.id, choice.id
+        usage.is_byok = target.kind is TargetKind.DIRECT
+        self.receipt["x-kilo-target"] = header_text(target.id)
+        self.receipt["x-kilo-model"] = header_text(choice.upstream_id)
+        self.receipt["x-kilo-byok"] = "true" if usage.is_byok else "false"
+        if not usage.is_byok and not choice.is_free and not caller.has_hosted_balance:
+            raise GatewayError(
+                ErrorType.USAGE_LIMIT_EXCEEDED,
+                402,
+                "The organization has no hosted balance left. Free models and its own provider keys still work.",
+            )
+        return target, choice
+
+    def _outgoing(
+        self,
+        caller: Caller,
+        settled: Settled,
+        target: ValidTarget,
+        choice: ModelChoice,
+        body: JsonBody,
+        *,
+        streamed: bool,
+    ) -> list[Outgoing]:
+        """The requests to try, in their order; for a direct target there is one, and never another."""
+        content = rewrite(body, self.api_kind, settled, target, choice)
+        if target.kind is TargetKind.DIRECT:
+            return [self._direct(caller, settled, content, streamed=streamed)]
+        upstreams = hosted_upstreams()
+        if not upstreams:
+            raise temporarily_unavailable(
+                "This installation has no hosted upstream: its operator has to set OPENROUTER_API_KEY or "
+                "VERCEL_AI_GATEWAY_API_KEY.",
+                code="no_hosted_upstream",
+                retry_after_seconds=60,
+            )
+        if choice.only_providers is not None or settled.data_collection == "deny":
+            # Only OpenRouter is told about these in words that it enforces, so no other upstream may serve the request.
+            upstreams = [upstream for upstream in upstreams if upstream.id == "openrouter"]
+        if not upstreams:
+            raise temporarily_unavailable(
+                "The organization's data policy needs OpenRouter as the upstream, and it is not configured here.",
+                code="policy_upstream_missing",
+                retry_after_seconds=60,
+            )
+        return [
+            hosted_request(upstream, self.api_kind, self.environ, content, streamed=streamed) for upstream in upstreams
+        ]
+
+    def _direct(self, caller: Caller, settled: Settled, content: bytes, *, streamed: bool) -> Outgoing:
+        credential, usage = settled.credential, self._usage
+        if credential is None or caller.organization_id is None or usage is None:
+            raise RuntimeError("a direct target has a credential of the organization")
+        usage.credential_id = credential.id
+        try:
+            return direct_request(
+                caller.organization_id, credential, self.api_kind, self.environ, content, streamed=streamed
+            )
+        except (UndecryptableSecret, UnsendableSecretError) as error:
+            log.error("Credential %s cannot be used: %s", credential.id, error)  # noqa: TRY400 - says all, and no more
+            inside = settled.decision.asked.is_organization_auto
+            raise GatewayError(
+                ErrorType.ORGANIZATION_AUTO_CONFIGURATION if inside else ErrorType.BYOK_KEY_REQUIRED,
+                400,
+                f"The organization's credential for {credential.provider_id} cannot be used; store its key again.",
+                code="credential_unusable",
+            ) from None
+
+    # ------------------------------------------------------------ upstream
+
+    def _forward(self, requests: list[Outgoing]) -> HttpResponseBase:
+        last = len(requests) - 1
+        for index, outgoing in enumerate(requests):
+            self._note_provider(outgoing.provider_id)
+            try:
+                response = send(outgoing.url, outgoing.headers, outgoing.body)
+            except UpstreamUnreachable as error:
+                if index < last:
+                    continue
+                raise self._unavailable(error) from None
+            except UpstreamTimedOut as error:
+                log.warning("The upstream %s did not answer in time (%s)", outgoing.provider_id, error)
+                raise GatewayError(
+                    ErrorType.UPSTREAM_TIMEOUT, 504, "The upstream did not answer in time. Try again."
+                ) from None
+            except UpstreamBroke as error:
+                raise self._unavailable(error) from None
+            if index < last and response.status_code in _TRY_NEXT:
+                response.close()
+                continue
+            return self._answer(response)
+        raise RuntimeError("there is at least one request to try")
+
+    def _note_provider(self, provider_id: str) -> None:
+        self.receipt["x-kilo-provider"] = provider_id
+        if self._usage is not None:
+            self._usage.provider = provider_id
+
+    def _unavailable(self, error: Exception) -> GatewayError:
+        provider = self.receipt.get("x-kilo-provider", "")
+        log.warning("The upstream %s could not be used: %s (%s)", provider, type(error).__name__, error)
+        return temporarily_unavailable("The upstream could not be reached or broke off. Try again.", code="upstream")
+
+    def _answer(self, response: Response) -> HttpResponseBase:
+        usage = self._usage
+        if usage is None:
+            raise RuntimeError("an answer belongs to a request that was resolved")
+        usage.status = response.status_code
+        usage.time_to_first_byte_ms = self._elapsed_ms()
+        headers = answer.passed_headers(response.headers) | self.receipt
+        is_stream = response.headers.get("content-type", "").startswith("text/event-stream")
+        if is_stream and response.status_code < 400:
+            stream = UpstreamStream(response, self.api_kind, self._stream_ended)
+            return StreamingHttpResponse(stream, status=response.status_code, headers=headers)
+        content = answer.read_whole(response)
+        if response.status_code >= 400:
+            return self._upstream_refused(response.status_code, content, headers)
+        add_costs(usage, usage_of_answer(self.api_kind, content), self._catalog_snapshot_id)
+        self._finish()
+        return HttpResponse(content, status=response.status_code, headers=headers)
+
+    def _upstream_refused(self, status: int, content: bytes, headers: Mapping[str, str]) -> HttpResponse:
+        """An error of the upstream: passed on as it is, but for those that are about an account and its key."""
+        usage = self._usage
+        if usage is None:
+            raise RuntimeError("an answer belongs to a request that was resolved")
+        if usage.is_byok and status in answer.ACCOUNT_STATUSES:
+            retry_after = {name: value for name, value in headers.items() if name == "retry-after"}
+            raise answer.byok_error(status, content, usage.provider, retry_after)
+        if not usage.is_byok and status in {401, 402, 403}:
+            log.error("The hosted upstream %s refused the installation's own key: %d", usage.provider, status)
+            if status != 403:
+                raise temporarily_unavailable(
+                    "The hosted upstream refused the installation's account; its operator has to look into it.",
+                    code="hosted_account",
+                    retry_after_seconds=60,
+                )
+        usage.error_type = "upstream_error"
+        self._finish()
+        return HttpResponse(content, status=status, headers=headers)
+
+    # ------------------------------------------------------------ ends
+
+    def _refused(self, error: GatewayError) -> HttpResponse:
+        if self._usage is not None and not self._usage.duration_ms:
+            self._usage.status, self._usage.error_type = error.status, error.error_type.value
+            self._finish()
+        response = error_response(error, anthropic=self.api_kind is ApiKind.MESSAGES)
+        for name, value in self.receipt.items():
+            response.headers[name] = value
+        return response
+
+    def _stream_ended(self, stream: UpstreamStream, ending: Ending) -> None:
+        usage = self._usage
+        if usage is None:
+            return
+        usage.cancelled = ending is Ending.CANCELLED
+        if ending in {Ending.BROKEN, Ending.TIMED_OUT}:
+            usage.error_type = "upstream_broke" if ending is Ending.BROKEN else ErrorType.UPSTREAM_TIMEOUT.value
+            log.warning("A stream from %s ended early: %s", usage.provider, ending.name.lower())
+        if stream.first_byte_at is not None:
+            usage.time_to_first_byte_ms = round((stream.first_byte_at - self._started) * 1000)
+        add_costs(usage, stream.usage.counts(), self._catalog_snapshot_id)
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._usage is not None:
+            self._usage.duration_ms = max(1, self._elapsed_ms())
+            writer.put(self._usage)
+
+    def _elapsed_ms(self) -> int:
+        return round((time.perf_counter() - self._started) * 1000)
+
+
+def header_text(text: str) -> str:
+    """A value as a header can carry it: without line breaks, and what is not ASCII escaped."""
+    return text if text.isascii() and text.isprintable() else json.dumps(text)[1:-1]
+
+
+def plain(text: str, length: int) -> str:
+    """A text of the client's as it is stored: cut, and without control characters."""
+    return "".join(character for character in text[:length] if character.isprintable())

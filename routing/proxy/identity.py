@@ -1,0 +1,144 @@
+"""Who asks: one prepared statement answers it, along with everything that tells a remembered decision from a stale one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+from kilo_gateway.api_errors import ErrorType, GatewayError, authentication_required, invalid_token
+from organizations.api_keys import MAX_LENGTH, key_hash
+from organizations.models import Scope
+from routing.proxy.connections import borrowed_connection, drop_dead_connections
+
+log = logging.getLogger(__name__)
+
+# The organization is the one that the key is bound to, else the one that the request names.
+_STATEMENT = """
+SELECT k.id, k.user_id, k.default_mode, k.scopes, k.revoked_at, k.expires_at, u.is_active,
+       k.organization_id, o.id, o.plan, o.routing_version, m.role,
+       i.catalog_snapshot_id, i.tier_version, b.balance_microdollars
+FROM organizations_apikey k
+JOIN organizations_user u ON u.id = k.user_id
+CROSS JOIN routing_installation i
+LEFT JOIN organizations_organization o ON o.id = COALESCE(k.organization_id, %s::uuid)
+LEFT JOIN organizations_membership m ON m.organization_id = o.id AND m.user_id = k.user_id
+LEFT JOIN routing_hostedbalance b ON b.organization_id = o.id
+WHERE k.key_hash = %s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What a remembered decision depends on; it is used again only while all three are the same."""
+
+    routing_version: int
+    catalog_snapshot_id: int
+    tier_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The person behind a request and the organization that he acts for, if any."""
+
+    key_id: UUID
+    user_id: UUID
+    default_mode: str
+    organization_id: UUID | None
+    plan: str
+    role: str
+    stamp: Stamp
+    balance_microdollars: int | None
+
+    @property
+    def has_hosted_balance(self) -> bool:
+        """Whether hosted models may be paid for; an organization for which no balance is kept has no limit."""
+        return self.balance_microdollars is None or self.balance_microdollars > 0
+
+
+def presented_key(environ: Mapping[str, Any], *, accept_x_api_key: bool) -> str:
+    """The key that a request presents.
+
+    Raises:
+        GatewayError: nothing was presented, or nothing that could be a key.
+    """
+    scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
+    token = token.strip()
+    if scheme.lower() != "bearer" or not token:
+        token = environ.get("HTTP_X_API_KEY", "").strip() if accept_x_api_key else ""
+    if not token:
+        raise authentication_required()
+    if len(token) > MAX_LENGTH:
+        raise invalid_token()
+    return token
+
+
+def identify(key: str, organization_header: str) -> Caller:
+    """Authenticate a key for the organization that it is bound to or, unbound, that the header names.
+
+    One query, no lock. A database that restarted costs one more, on a fresh connection.
+
+    Raises:
+        GatewayError: 401 for a key that is not valid, 400 for a malformed organization id, 403 for an organization
+            that the person does not belong to or a key that is not for model requests.
+        psycopg.OperationalError: the database does not answer.
+    """
+    organization_id, malformed = _parse_organization(organization_header)
+    row = _fetch(organization_id, key_hash(key))
+    if row is None:
+        raise invalid_token()
+    key_id, user_id, default_mode, scopes, revoked_at, expires_at, is_active, bound_to, organization = row[:9]
+    expired = expires_at is not None and expires_at <= datetime.now(UTC)
+    if revoked_at is not None or expired or not is_active:
+        raise invalid_token()
+    if Scope.INFERENCE.value not in scopes:
+        raise GatewayError(
+            ErrorType.ACCESS_DENIED, 403, "This API key is not for model requests: it lacks the scope 'inference'."
+        )
+    if malformed and bound_to is None:
+        raise GatewayError(
+            ErrorType.INVALID_ORGANIZATION_ID, 400, "X-KiloCode-OrganizationId must be the UUID of an organization."
+        )
+    plan, routing_version, role, snapshot_id, tier_version, balance = row[9:]
+    if role is None and (bound_to is not None or organization_id is not None):
+        raise GatewayError(ErrorType.ACCESS_DENIED, 403, "You are not a member of this organization.")
+    return Caller(
+        key_id=key_id,
+        user_id=user_id,
+        default_mode=default_mode,
+        organization_id=organization,
+        plan=plan or "",
+        role=role or "",
+        stamp=Stamp(routing_version or 0, snapshot_id, tier_version),
+        balance_microdollars=balance,
+    )
+
+
+def _parse_organization(header: str) -> tuple[UUID | None, bool]:
+    """The id, and whether what was sent is none."""
+    text = header.strip()
+    if not text:
+        return None, False
+    try:
+        return UUID(text), False
+    except ValueError:
+        return None, True
+
+
+def _fetch(organization_id: UUID | None, hashed_key: bytes) -> tuple[Any, ...] | None:
+    try:
+        return _execute(organization_id, hashed_key)
+    except psycopg.OperationalError as error:
+        log.warning("The database closed a connection (%s); trying on another one", type(error).__name__)
+        drop_dead_connections()
+        return _execute(organization_id, hashed_key)
+
+
+def _execute(organization_id: UUID | None, hashed_key: bytes) -> tuple[Any, ...] | None:
+    with borrowed_connection() as connection, psycopg.Cursor(connection) as cursor:
+        return cursor.execute(_STATEMENT, (organization_id, hashed_key), prepare=True).fetchone()

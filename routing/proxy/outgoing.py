@@ -1,0 +1,154 @@
+"""What goes upstream: the client's body with the model that was decided, and headers of ours with the right key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+
+from byok.encryption import SecretOwner
+from byok.keys import keyring
+from byok.providers import PATHS, PROVIDERS, endpoint_for, endpoint_url
+from byok.selectors import StoredCredential
+from kilo_gateway.api_errors import ErrorType, GatewayError
+from kilo_gateway.api_kinds import ApiKind
+from routing.domain.targets import ModelChoice, ValidTarget
+from routing.domain.types import TargetKind
+from routing.proxy.body import JsonBody, invalid_request
+from routing.proxy.hosted import HostedUpstream
+from routing.proxy.upstream import USER_AGENT
+from routing.resolution import Settled
+
+ANTHROPIC_VERSION = "2023-06-01"
+MAX_HEADER_LENGTH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One request to one upstream."""
+
+    provider_id: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def rewrite(body: JsonBody, api_kind: ApiKind, settled: Settled, target: ValidTarget, choice: ModelChoice) -> bytes:
+    """The body for upstream: another `model`, what the policy and a tier demand, and all else as the client sent it.
+
+    Raises:
+        GatewayError: the client confined the request to providers that the policy does not allow.
+    """
+    if body.get("model") != choice.upstream_id:
+        body.replace("model", choice.upstream_id)
+    if api_kind is ApiKind.CHAT_COMPLETIONS and body.get("stream") is True:
+        options = body.mapping("stream_options")
+        if options.get("include_usage") is not True:
+            body.replace("stream_options", {**options, "include_usage": True})
+    if target.kind is not TargetKind.DIRECT:
+        _confine(body, choice, settled.data_collection)
+    if target.kind is TargetKind.TIER:
+        _tune(body, api_kind, target)
+    return body.encode()
+
+
+def _confine(body: JsonBody, choice: ModelChoice, data_collection: str | None) -> None:
+    """Put the policy into `provider`: merged with what the client asked for, never widened by it."""
+    if choice.only_providers is None and data_collection != "deny":
+        return
+    provider: dict[str, Any] = dict(body.mapping("provider"))
+    if data_collection == "deny":
+        provider["data_collection"] = "deny"
+    if choice.only_providers is not None:
+        wanted = provider.get("only")
+        if wanted is not None and not isinstance(wanted, list):
+            raise invalid_request('"provider.only" must be a list of provider slugs.')
+        allowed = [slug for slug in choice.only_providers if wanted is None or slug in wanted]
+        if not allowed:
+            raise GatewayError(
+                ErrorType.MODEL_NOT_ALLOWED,
+                404,
+                'The model policy of the organization allows none of the providers in "provider.only".',
+            )
+        provider["only"] = allowed
+    body.replace("provider", provider)
+
+
+def _tune(body: JsonBody, api_kind: ApiKind, target: ValidTarget) -> None:
+    """A tier's reasoning effort and verbosity, in the shape of the API."""
+    effort, verbosity = target.reasoning_effort, target.verbosity
+    if api_kind is ApiKind.MESSAGES:
+        if effort:
+            body.replace("thinking", {"type": "disabled" if effort == "none" else "adaptive"})
+            if effort != "none":
+                body.replace("output_config", {**body.mapping("output_config"), "effort": effort})
+        return
+    if effort:
+        body.replace("reasoning", {**body.mapping("reasoning"), "effort": effort})
+    if verbosity and api_kind is ApiKind.RESPONSES:
+        body.replace("text", {**body.mapping("text"), "verbosity": verbosity})
+    elif verbosity:
+        body.replace("verbosity", verbosity)
+
+
+def hosted_request(
+    upstream: HostedUpstream, api_kind: ApiKind, environ: Mapping[str, Any], body: bytes, *, streamed: bool
+) -> Outgoing:
+    """A request to a hosted upstream, with the installation's own key."""
+    headers = _headers(api_kind, environ, streamed=streamed)
+    headers["Authorization"] = f"Bearer {upstream.key.reveal()}"
+    headers["HTTP-Referer"] = settings.BASE_URL
+    headers["X-Title"] = "Kilo Gateway"
+    return Outgoing(upstream.id, f"{upstream.base_url}{PATHS[api_kind]}", headers, body)
+
+
+def direct_request(
+    organization_id: UUID,
+    credential: StoredCredential,
+    api_kind: ApiKind,
+    environ: Mapping[str, Any],
+    body: bytes,
+    *,
+    streamed: bool,
+) -> Outgoing:
+    """A request to a provider's own address, with the organization's own key, opened for this request alone.
+
+    Raises:
+        UndecryptableSecret, UnsendableSecretError: the credential cannot be used; it is never replaced by another one.
+    """
+    provider = PROVIDERS[credential.provider_id]
+    endpoint = endpoint_for(provider, api_kind)
+    headers = {**dict(endpoint.headers), **_headers(api_kind, environ, streamed=streamed)}
+    owner = SecretOwner.organization(organization_id)
+    secret = keyring().decrypt(credential.sealed, owner=owner, provider_id=provider.id)
+    name, value = endpoint.key_style.header(secret)
+    headers[name] = value
+    if provider.session_header:
+        headers[provider.session_header] = client_text(environ, "HTTP_X_KILOCODE_TASKID") or str(organization_id)
+    url = endpoint_url(provider, api_kind, settings.PROVIDER_BASE_URLS.get(provider.id))
+    return Outgoing(provider.id, url, headers, body)
+
+
+def _headers(api_kind: ApiKind, environ: Mapping[str, Any], *, streamed: bool) -> dict[str, str]:
+    """Ours, and of the client's only the two that choose a version of the messages API."""
+    headers = {
+        "Content-Type": "application/json",
+        "Accept": "text/event-stream" if streamed else "application/json",
+        # The bytes are passed on as they come, and usage is read from a copy: neither works on compressed ones.
+        "Accept-Encoding": "identity",
+        "User-Agent": USER_AGENT,
+    }
+    if api_kind is ApiKind.MESSAGES:
+        headers["anthropic-version"] = client_text(environ, "HTTP_ANTHROPIC_VERSION") or ANTHROPIC_VERSION
+        if beta := client_text(environ, "HTTP_ANTHROPIC_BETA"):
+            headers["anthropic-beta"] = beta
+    return headers
+
+
+def client_text(environ: Mapping[str, Any], name: str) -> str:
+    """A header of the client's: its first 500 characters, without control characters, safe to store, log and send."""
+    text = environ.get(name, "")[:MAX_HEADER_LENGTH]
+    return text if text.isprintable() else "".join(character for character in text if character.isprintable())

@@ -1,0 +1,102 @@
+"""The incoming request before anything is decided: its size and its shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+
+from kilo_gateway.api_errors import ErrorType, GatewayError
+from kilo_gateway.api_kinds import ApiKind
+from routing.proxy.body import JsonBody, invalid_request
+
+READ_BYTES = 256 * 1024
+
+
+def read_body(environ: Mapping[str, Any]) -> bytes:
+    """The whole body, of a stated length or chunked.
+
+    Raises:
+        GatewayError: 413 beyond `MAX_REQUEST_BYTES`, before more than that is read; 400 when it ends early.
+    """
+    limit: int = settings.MAX_REQUEST_BYTES
+    stated = environ.get("CONTENT_LENGTH") or ""
+    if stated and not (stated.isascii() and stated.isdigit()):
+        raise invalid_request("Content-Length is not a number.")
+    if stated and int(stated[:20]) > limit:
+        raise _too_large(limit)
+    stream = environ["wsgi.input"]
+    if stated:
+        return _read_exactly(stream, int(stated))
+    # Without a length the server marks the end itself (`wsgi.input_terminated`); else there is no body.
+    if not environ.get("wsgi.input_terminated"):
+        return b""
+    return _read_to_end(stream, limit)
+
+
+def _read_exactly(stream: Any, length: int) -> bytes:
+    body = stream.read(length)
+    while len(body) < length:
+        piece = stream.read(length - len(body))
+        if not piece:
+            raise invalid_request("The body is shorter than its Content-Length says.")
+        body += piece
+    return bytes(body)
+
+
+def _read_to_end(stream: Any, limit: int) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    while piece := stream.read(READ_BYTES):
+        size += len(piece)
+        if size > limit:
+            raise _too_large(limit)
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _too_large(limit: int) -> GatewayError:
+    return GatewayError(ErrorType.REQUEST_TOO_LARGE, 413, f"The body is larger than {limit} bytes.")
+
+
+def unsupported_field(message: str) -> GatewayError:
+    """400: a field that the gateway does not take, because it would go around a decision or need a memory."""
+    return GatewayError(ErrorType.UNSUPPORTED_FIELD, 400, message)
+
+
+def validate(body: JsonBody, api_kind: ApiKind) -> None:
+    """The checks that need only the body, in their order.
+
+    Raises:
+        GatewayError: the first that fails.
+    """
+    if "providerOptions" in body.values:
+        raise unsupported_field('"providerOptions" is not supported: the organization decides about providers.')
+    model = body.get("model")
+    if not isinstance(model, str) or not model.strip():
+        raise GatewayError(
+            ErrorType.MODEL_NOT_FOUND, 404, '"model" must be the id of a model, for example "kilo-auto/org".'
+        )
+    if "models" in body.values:
+        raise unsupported_field('"models" is not supported: a request goes to the model that was decided, or to none.')
+    if api_kind is ApiKind.RESPONSES:
+        _validate_responses(body)
+    elif not isinstance(body.get("messages"), list) or not body.get("messages"):
+        raise invalid_request('"messages" must be a list of at least one message.')
+    elif not all(isinstance(message, dict) for message in body.values["messages"]):
+        raise invalid_request('Each of "messages" must be an object.')
+    if not isinstance(body.get("stream"), bool | None):
+        raise invalid_request('"stream" must be true or false.')
+
+
+def _validate_responses(body: JsonBody) -> None:
+    if body.get("store") is True:
+        raise unsupported_field('"store": true is not supported: the gateway keeps no responses.')
+    if body.get("previous_response_id") is not None:
+        raise unsupported_field('"previous_response_id" is not supported: send the whole conversation as "input".')
+    content = body.get("input")
+    if not isinstance(content, (str, list)) or not content:
+        raise invalid_request('"input" must be a text or a list of at least one item.')
+    if isinstance(content, list) and not all(isinstance(item, dict) for item in content):
+        raise invalid_request('Each item of "input" must be an object.')

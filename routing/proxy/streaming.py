@@ -1,0 +1,154 @@
+"""A streamed answer on its way through: bytes as they come, an eye on the client, and an end that is noted once."""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from enum import Enum, auto
+from http.client import HTTPException, HTTPResponse
+from typing import Any, cast
+
+import urllib3
+from django.conf import settings
+from requests import Response
+
+from kilo_gateway.api_kinds import ApiKind
+from routing.proxy.tokens import StreamedUsage
+
+# While an upstream is silent, the server is asked this often whether the client is still there.
+PROBE_SECONDS = 0.5
+READ_BYTES = 64 * 1024
+
+
+class Ending(Enum):
+    """How a stream came to its end."""
+
+    COMPLETE = auto()
+    CANCELLED = auto()
+    BROKEN = auto()
+    TIMED_OUT = auto()
+
+
+class UpstreamStream:
+    """Iterates over an upstream's bytes unchanged; the WSGI server closes it when the client leaves.
+
+    An empty piece is not sent to the client: it only gives the server the occasion to notice that nobody listens.
+    `on_end` is called exactly once, with how it ended.
+    """
+
+    def __init__(self, response: Response, api_kind: ApiKind, on_end: Callable[[UpstreamStream, Ending], None]) -> None:
+        self.usage = StreamedUsage(api_kind)
+        self.first_byte_at: float | None = None
+        self._raw = cast("urllib3.HTTPResponse", response.raw)
+        self._api_kind = api_kind
+        self._on_end: Callable[[UpstreamStream, Ending], None] | None = on_end
+        self._last_byte_at = time.monotonic()
+        self._mid_event = False
+
+    def __iter__(self) -> UpstreamStream:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._on_end is None:
+            raise StopIteration
+        try:
+            if not is_readable(self._raw, PROBE_SECONDS):
+                return self._idle()
+            chunk = self._raw.read1(READ_BYTES, decode_content=False)
+        except (urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError):
+            return self._broken(Ending.BROKEN, "The upstream broke off its answer.")
+        if not chunk:
+            self._end(Ending.COMPLETE)
+            raise StopIteration
+        self._last_byte_at = time.monotonic()
+        if self.first_byte_at is None:
+            self.first_byte_at = time.perf_counter()
+        self._mid_event = not chunk.endswith(b"\n\n")
+        self.usage.feed(chunk)
+        return chunk
+
+    def _idle(self) -> bytes:
+        if time.monotonic() - self._last_byte_at > settings.UPSTREAM_IDLE_TIMEOUT:
+            return self._broken(Ending.TIMED_OUT, "The upstream stopped in the middle of its answer.")
+        return b""
+
+    def _broken(self, ending: Ending, message: str) -> bytes:
+        """The last piece: one error event in the API's own shape, after the end of whatever event was cut."""
+        self._end(ending)
+        return (b"\n\n" if self._mid_event else b"") + error_event(self._api_kind, message)
+
+    def close(self) -> None:
+        """Called by the server at the end of the answer, or as soon as the client has left."""
+        self._end(Ending.CANCELLED)
+
+    def _end(self, ending: Ending) -> None:
+        on_end, self._on_end = self._on_end, None
+        if on_end is None:
+            return
+        if ending is Ending.COMPLETE:
+            self._raw.release_conn()
+        else:
+            self._raw.close()
+        on_end(self, ending)
+
+
+def is_readable(raw: urllib3.HTTPResponse, timeout_seconds: float) -> bool:
+    """Whether reading will give bytes or the end at once; waits for that up to the timeout.
+
+    Looks into `http.client`'s buffer first: what is there is no longer seen by `poll` on the socket.
+    """
+    response = cast("HTTPResponse | None", raw._fp)  # type: ignore[attr-defined]  # noqa: SLF001 - no public way
+    reader = getattr(response, "fp", None)
+    connection = raw.connection
+    sock = cast("socket.socket | None", getattr(connection, "sock", None)) or _socket_of(reader)
+    if response is None or reader is None or sock is None:
+        return True
+    if _enough(_buffered(reader, sock), getattr(response, "chunk_left", None), chunked=bool(response.chunked)):
+        return True
+    if isinstance(sock, ssl.SSLSocket) and sock.pending():
+        return True
+    poller = select.poll()
+    poller.register(sock, select.POLLIN)
+    return bool(poller.poll(timeout_seconds * 1000))
+
+
+def _socket_of(reader: Any) -> socket.socket | None:
+    """The socket under a response whose connection object has let go of it (`Connection: close`)."""
+    return getattr(getattr(reader, "raw", None), "_sock", None)
+
+
+def _buffered(reader: Any, sock: socket.socket) -> bytes:
+    """What is buffered; if nothing is, what the socket has, without waiting for more."""
+    timeout = sock.gettimeout()
+    sock.settimeout(0)
+    try:
+        return cast("bytes", reader.peek(1))
+    except (BlockingIOError, ssl.SSLWantReadError):
+        return b""
+    finally:
+        sock.settimeout(timeout)
+
+
+def _enough(buffered: bytes, chunk_left: int | None, *, chunked: bool) -> bool:
+    """Whether the buffer holds payload, and not just the frame of chunks between which the upstream pauses."""
+    if not chunked or chunk_left:
+        return bool(buffered)
+    # Between chunks: the line break that ends the last one, and then the whole line with the size of the next.
+    return b"\n" in (buffered[2:] if chunk_left == 0 else buffered)
+
+
+def error_event(api_kind: ApiKind, message: str) -> bytes:
+    """One server-sent event that says what went wrong, in the shape that clients of this API parse."""
+    code = "upstream_error"
+    if api_kind is ApiKind.MESSAGES:
+        body: dict[str, Any] = {"type": "error", "error": {"type": "api_error", "message": message}}
+        return f"event: error\ndata: {json.dumps(body)}\n\n".encode()
+    if api_kind is ApiKind.RESPONSES:
+        body = {"type": "error", "code": code, "message": message, "param": None, "sequence_number": 0}
+        return f"event: error\ndata: {json.dumps(body)}\n\n".encode()
+    body = {"error": {"message": message, "type": code, "code": code}}
+    return f"data: {json.dumps(body)}\n\n".encode()

@@ -1,0 +1,231 @@
+"""Usage records on their way to the database: handed over by requests, written in batches by one thread a process.
+
+A record is in the database within about a quarter of a second after its answer has ended, so a process that is killed
+loses none that ended more than a second before. The queue is bounded; a record that does not fit is dropped, counted
+and reported, because a request must not wait for its own bookkeeping.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import queue
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from operator import attrgetter
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+from routing.proxy.connections import borrowed_connection, drop_dead_connections
+
+log = logging.getLogger(__name__)
+
+FLUSH_SECONDS = 0.25
+MAX_BATCH = 1000
+MAX_QUEUE = 100_000
+RETRY_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class Usage:
+    """One usage record; the fields are the columns of `UsageRecord`."""
+
+    request_id: UUID
+    created_at: datetime
+    organization_id: UUID | None
+    user_id: UUID
+    api_key_id: UUID
+    api_kind: str
+    requested_model: str
+    auto_model: str = ""
+    mode: str = ""
+    route_kind: str = ""
+    route: str = ""
+    target: str = ""
+    resolved_model: str = ""
+    provider: str = ""
+    is_byok: bool = False
+    credential_id: UUID | None = None
+    streamed: bool = False
+    cancelled: bool = False
+    status: int = 0
+    error_type: str = ""
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    hosted_cost_microdollars: int | None = None
+    market_cost_microdollars: int | None = None
+    time_to_first_byte_ms: int | None = None
+    duration_ms: int = 0
+    task_id: str = ""
+    editor: str = ""
+    feature: str = ""
+    routing_version: int | None = None
+
+
+_COLUMNS = [field.name for field in fields(Usage)]
+_values = attrgetter(*_COLUMNS)
+_NAMES = ", ".join(_COLUMNS)
+_COPY = f"COPY routing_usagerecord ({_NAMES}) FROM STDIN"
+_INSERT = (
+    f"INSERT INTO routing_usagerecord ({_NAMES}) VALUES ({', '.join(['%s'] * len(_COLUMNS))}) "  # noqa: S608 - our names
+    "ON CONFLICT (request_id) DO NOTHING"
+)
+_SETTLE = """
+UPDATE routing_hostedbalance AS b SET balance_microdollars = b.balance_microdollars - s.spent, updated_at = now()
+FROM unnest(%s::uuid[], %s::bigint[]) AS s (organization_id, spent) WHERE b.organization_id = s.organization_id
+"""
+# To the minute: a key that is used all the time is not a row that is written all the time.
+_TOUCH_KEYS = """
+UPDATE organizations_apikey SET last_used_at = date_trunc('minute', now())
+WHERE id = ANY(%s) AND (last_used_at IS NULL OR last_used_at < date_trunc('minute', now()))
+"""
+_TOUCH_CREDENTIALS = """
+UPDATE byok_credential SET last_used_at = date_trunc('minute', now())
+WHERE id = ANY(%s) AND (last_used_at IS NULL OR last_used_at < date_trunc('minute', now()))
+"""
+
+
+class UsageWriter:
+    """The queue and its thread; started with the first record of a process."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[Usage] = queue.SimpleQueue()
+        self._start_lock = threading.Lock()
+        self._write_lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+        self._unwritten: list[Usage] = []
+        self.dropped = 0
+
+    def put(self, usage: Usage) -> None:
+        """Hand a record over; returns at once."""
+        if self._queue.qsize() >= MAX_QUEUE:
+            self.dropped += 1
+            if self.dropped % 1000 == 1:
+                log.error("The usage queue is full: %d records dropped so far", self.dropped)
+            return
+        self._queue.put(usage)
+        if self._thread is None:
+            self._start()
+
+    @property
+    def depth(self) -> int:
+        """How many records wait."""
+        return self._queue.qsize() + len(self._unwritten)
+
+    def flush(self) -> None:
+        """Write everything handed over so far, in this thread.
+
+        Raises:
+            psycopg.Error: the database did not take it; the records stay queued.
+        """
+        with self._write_lock:
+            while self._unwritten or not self._queue.empty():
+                self._take()
+                self._write_batch()
+
+    def _start(self) -> None:
+        with self._start_lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="usage-writer", daemon=True)
+                self._thread.start()
+                atexit.register(self._finish)
+
+    def _run(self) -> None:
+        delay = FLUSH_SECONDS
+        while not self._stop.wait(delay):
+            try:
+                self.flush()
+                delay = FLUSH_SECONDS
+            except psycopg.Error as error:
+                log.warning("Usage is not written yet (%s): %d records wait", type(error).__name__, self.depth)
+                delay = RETRY_SECONDS
+                self._renew_connections()
+
+    @staticmethod
+    def _renew_connections() -> None:
+        try:
+            drop_dead_connections()
+        except psycopg.Error as error:
+            log.debug("The database is still away (%s)", type(error).__name__)
+
+    def _finish(self) -> None:
+        """At the end of the process: write what is left."""
+        self._stop.set()
+        try:
+            self.flush()
+        except psycopg.Error as error:
+            log.error("%d usage records are lost (%s)", self.depth, type(error).__name__)  # noqa: TRY400 - no secrets
+
+    def _take(self) -> None:
+        while len(self._unwritten) < MAX_BATCH:
+            try:
+                self._unwritten.append(self._queue.get_nowait())
+            except queue.Empty:
+                return
+
+    def _write_batch(self) -> None:
+        """All of a batch or nothing of it. A batch whose commit was not confirmed may be there already: then the
+        unique request id shows it, and only the records that are missing are written."""
+        batch = self._unwritten
+        with borrowed_connection() as connection:
+            try:
+                with connection.transaction(), psycopg.Cursor(connection) as cursor:
+                    _copy(cursor, batch)
+                    _settle(cursor, batch)
+            except psycopg.errors.UniqueViolation:
+                with connection.transaction(), psycopg.Cursor(connection) as cursor:
+                    _settle(cursor, _insert_missing(cursor, batch))
+            except psycopg.DataError as error:
+                log.error("A batch of usage has a value that the database refuses (%s)", type(error).__name__)  # noqa: TRY400
+                self.dropped += _insert_good(connection, batch)
+        self._unwritten = []
+
+
+def _copy(cursor: psycopg.Cursor[Any], batch: Sequence[Usage]) -> None:
+    with cursor.copy(_COPY) as copy:
+        for usage in batch:
+            copy.write_row(_values(usage))
+
+
+def _insert_missing(cursor: psycopg.Cursor[Any], batch: Sequence[Usage]) -> list[Usage]:
+    return [usage for usage in batch if cursor.execute(_INSERT, _values(usage)).rowcount]
+
+
+def _insert_good(connection: psycopg.Connection[Any], batch: Sequence[Usage]) -> int:
+    """Write record by record, so that a bad one spoils no other; how many were bad."""
+    bad = 0
+    for usage in batch:
+        try:
+            with connection.transaction(), psycopg.Cursor(connection) as cursor:
+                _settle(cursor, _insert_missing(cursor, [usage]))
+        except psycopg.DataError:
+            bad += 1
+    return bad
+
+
+def _settle(cursor: psycopg.Cursor[Any], written: Sequence[Usage]) -> None:
+    """In the transaction that writes the records: charge the balances, and note what was used when."""
+    spent: Counter[UUID] = Counter()
+    for usage in written:
+        if usage.organization_id is not None and usage.hosted_cost_microdollars:
+            spent[usage.organization_id] += usage.hosted_cost_microdollars
+    if spent:
+        cursor.execute(_SETTLE, (list(spent.keys()), list(spent.values())))
+    keys = sorted({usage.api_key_id for usage in written})
+    if keys:
+        cursor.execute(_TOUCH_KEYS, (keys,))
+    credentials = sorted({usage.credential_id for usage in written if usage.credential_id is not None})
+    if credentials:
+        cursor.execute(_TOUCH_CREDENTIALS, (credentials,))
+
+
+writer = UsageWriter()

@@ -1,0 +1,62 @@
+"""The proxy endpoints as DRF views without the parts of DRF that they do not use."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.http import HttpRequest, HttpResponseBase
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from kilo_gateway.api_errors import as_gateway_error, error_response
+from kilo_gateway.api_kinds import ApiKind
+from routing.proxy.exchange import Exchange
+
+
+class ProxyView(APIView):
+    """Base of the three: authentication, parsing and errors are the exchange's, so DRF's own do not run.
+
+    DRF negotiates a content type, authenticates, throttles, parses and renders for each request by default; that work
+    costs more than the rest of the path and its results would go unused.
+    """
+
+    api_kind: ClassVar[ApiKind]
+    authentication_classes: ClassVar[list[Any]] = []
+    permission_classes: ClassVar[list[Any]] = []
+
+    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
+        return Request(request)
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        return
+
+    def finalize_response(
+        self, request: Request, response: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        return response
+
+    def handle_exception(self, exc: Exception) -> Any:
+        """Only what DRF itself raises before the exchange begins, such as 405."""
+        return error_response(as_gateway_error(exc), anthropic=self.api_kind is ApiKind.MESSAGES)
+
+    def post(self, request: Request) -> HttpResponseBase:
+        """Resolve, check and proxy one request."""
+        return Exchange(request.META, self.api_kind).run()
+
+
+class ChatCompletionsView(ProxyView):
+    """OpenAI chat completions."""
+
+    api_kind = ApiKind.CHAT_COMPLETIONS
+
+
+class ResponsesView(ProxyView):
+    """OpenAI responses, stateless."""
+
+    api_kind = ApiKind.RESPONSES
+
+
+class MessagesView(ProxyView):
+    """Anthropic messages."""
+
+    api_kind = ApiKind.MESSAGES

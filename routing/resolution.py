@@ -1,0 +1,160 @@
+"""The transaction around resolution, and the memory of what it decided.
+
+Every request is decided by a resolution that ran under the lock of the organization's row. The decision is remembered
+together with the stamp it was made at (routing version, catalog snapshot, tier version) and used again only for a
+request whose own authentication query has read the same stamp: so a request that starts after a commit sees that
+commit, and the steady state takes no lock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from byok.providers import PROVIDERS
+from byok.selectors import StoredCredential, enabled_credentials
+from kilo_gateway.api_kinds import ApiKind
+from organizations.models import Organization
+from routing.catalog.index import current_index
+from routing.catalog.tiers import tier_table
+from routing.domain.resolve import Asked, Decision, resolve
+from routing.domain.settings import MalformedSettings, parse_settings
+from routing.domain.targets import Owner
+from routing.domain.types import DirectCredential, Refusal, RefusalCode, World
+from routing.proxy.identity import Caller, Stamp
+
+MAX_ORGANIZATIONS = 4096
+# Modes are the client's free text: a client that invents them pays with resolutions of its own, not with our memory.
+MAX_DECISIONS_PER_ORGANIZATION = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A decision with what is needed to act on it. The credential stays encrypted here and is opened per request."""
+
+    decision: Decision
+    stamp: Stamp
+    credential: StoredCredential | None = None
+    data_collection: str | None = None
+
+
+Key = tuple[str, str, str, ApiKind | None]
+
+
+@dataclass(slots=True)
+class _Memory:
+    """The decisions of one organization. Each carries its stamp, so one that was overtaken is never used again."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    decisions: dict[Key, Settled] = field(default_factory=dict)
+
+    def recall(self, key: Key, stamp: Stamp) -> Settled | None:
+        settled = self.decisions.get(key)
+        return settled if settled is not None and settled.stamp == stamp else None
+
+    def remember(self, key: Key, settled: Settled) -> None:
+        if len(self.decisions) >= MAX_DECISIONS_PER_ORGANIZATION:
+            self.decisions = {}
+        self.decisions[key] = settled
+
+
+_memories: dict[UUID, _Memory] = {}
+_memories_lock = threading.Lock()
+
+
+def world_at(stamp: Stamp) -> World:
+    """What the installation offers at a stamp; no query while the process already holds it."""
+    return World(
+        catalog=current_index(stamp.catalog_snapshot_id).models,
+        direct_providers=PROVIDERS,
+        tiers=tier_table(stamp.tier_version),
+    )
+
+
+def settle(caller: Caller, asked: Asked, api_kind: ApiKind) -> Settled:
+    """The decision for this request: remembered, or resolved now under the lock of the organization's row.
+
+    No query in the steady state. Of many requests that find nothing remembered, one resolves and the others wait for it.
+    """
+    if caller.organization_id is None:
+        return Settled(resolve(asked, None, world_at(caller.stamp), api_kind=api_kind), caller.stamp)
+    memory = _memories.get(caller.organization_id) or _memory_of(caller.organization_id)
+    key: Key = (asked.model, asked.mode, asked.mode_source, api_kind)
+    if (settled := memory.recall(key, caller.stamp)) is not None:
+        return settled
+    with memory.lock:
+        if (settled := memory.recall(key, caller.stamp)) is not None:
+            return settled
+        settled = resolve_locked(caller.organization_id, caller.stamp, asked, api_kind)
+        memory.remember(key, settled)
+        return settled
+
+
+def _memory_of(organization_id: UUID) -> _Memory:
+    with _memories_lock:
+        if len(_memories) >= MAX_ORGANIZATIONS:
+            _memories.pop(next(iter(_memories)))
+        return _memories.setdefault(organization_id, _Memory())
+
+
+def forget_everything() -> None:
+    """Drop all remembered decisions; for tests that change rows behind the services' backs."""
+    with _memories_lock:
+        _memories.clear()
+
+
+def resolve_locked(organization_id: UUID, stamp: Stamp, asked: Asked, api_kind: ApiKind | None) -> Settled:
+    """Resolve one request against the organization's locked row and what is read in the same transaction.
+
+    Two queries, one row lock. The lock is the weaker `FOR NO KEY UPDATE`: it excludes every writer of routing, and does
+    not stop inserts of rows that merely refer to the organization.
+
+    Args:
+        stamp: The catalog snapshot and tier version that this request has read; the routing version comes from the
+            locked row and may be newer.
+    """
+    world = world_at(stamp)
+    with transaction.atomic():
+        organization = (
+            Organization.objects.select_for_update(no_key=True)
+            .only("plan", "settings", "routing_version")
+            .get(pk=organization_id)
+        )
+        credentials = enabled_credentials(organization_id)
+    settled_at = Stamp(organization.routing_version, stamp.catalog_snapshot_id, stamp.tier_version)
+    return settle_for(organization.plan, organization.settings, credentials, world, asked, api_kind, settled_at)
+
+
+def settle_for(
+    plan: str,
+    settings: Mapping[str, Any],
+    credentials: Mapping[str, StoredCredential],
+    world: World,
+    asked: Asked,
+    api_kind: ApiKind | None,
+    stamp: Stamp,
+) -> Settled:
+    """Resolve against settings given by value: the stored ones, or a draft that is to be explained. No query."""
+    try:
+        parsed = parse_settings(settings)
+    except MalformedSettings as error:
+        refusal = Refusal(RefusalCode.MALFORMED_SETTINGS, f"The organization's routing settings are malformed: {error}.")
+        return Settled(Decision(asked, None, None, refusal, ()), stamp)
+    owner = Owner(plan, parsed, {key: _without_secret(value) for key, value in credentials.items()})
+    decision = resolve(asked, owner, world, api_kind=api_kind)
+    provider_id = decision.target.provider_id if decision.target else ""
+    return Settled(decision, stamp, credentials.get(provider_id), parsed.data_collection)
+
+
+def _without_secret(credential: StoredCredential) -> DirectCredential:
+    offered = credential.offered_models
+    return DirectCredential(
+        provider_id=credential.provider_id,
+        public_id=str(credential.id),
+        models=None if offered is None else {model.lower(): model for model in offered},
+    )

@@ -1,0 +1,24 @@
+"""The environment of the tests, set before Django reads its settings: loaded as a pytest plugin.
+
+Tests run on a real PostgreSQL: the one of `DATABASE_URL`, or an embedded one of their own below `.data/tests`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from kilo_gateway.database import provide_database
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# What the developer's shell says about an installation must not reach the tests.
+for name in ("OPENROUTER_API_KEY", "OPENROUTER_BASE_URL", "VERCEL_AI_GATEWAY_API_KEY", "SECRET_KEY", "CREDENTIAL_KEYS"):
+    os.environ.pop(name, None)
+os.environ.update(
+    DEBUG="1",
+    DATA_DIR=str(ROOT / ".data" / "tests"),
+    LOG_FORMAT="console",
+    CATALOG_SYNC="0",
+)
+provide_database()
