@@ -12,15 +12,16 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.gateway import Gateway
+from bench.gateway import Gateway, GatewayManyOrganizations
 from bench.measure import Clock, measure
 from bench.model import CACHE, HERE, QUICK_PLAN, BenchError, MissingToolError, Plan, Result
 from bench.peers import LiteLLM, LiteLLMGranian, Nginx, Portkey
-from bench.processes import pin_to_load_core, tool_version
-from bench.report import OURS, Run, as_json, markdown, notes, ratio_table, raw_table, verdict_table, verdicts
+from bench.processes import pin_to_load_core, take_priority, tool_version
+from bench.report import OURS, Run, as_json, markdown, notes, peers, ratio_table, raw_table, verdict_table, verdicts
 from bench.subject import BareUpstream, Subject
 
 LIMIT_SECONDS = 11 * 60.0
@@ -30,7 +31,7 @@ TOOLS = {"wrk": "wrk", "nginx": "nginx-light", "taskset": "util-linux", "setpriv
 
 def subjects() -> dict[str, Subject]:
     """Everything that can be measured, by name; the bare upstream is always measured first."""
-    known: list[Subject] = [Gateway(), Nginx(), LiteLLM(), Portkey(), LiteLLMGranian()]
+    known: list[Subject] = [Gateway(), GatewayManyOrganizations(), Nginx(), LiteLLM(), Portkey(), LiteLLMGranian()]
     return {subject.name: subject for subject in known}
 
 
@@ -79,6 +80,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a short check of the harness; the figures mean little")
     parser.add_argument("--subjects", action="store_true", help="list the subjects and exit")
     parser.add_argument("--check", action="store_true", help="exit with status 1 if a bar was measured and not met")
+    parser.add_argument("--priority", action="store_true", help="go before other programs (root, busy machines)")
     parser.add_argument("--results", type=Path, metavar="FOLDER", help="where the results go")
     return parser.parse_args(arguments)
 
@@ -126,7 +128,7 @@ def save(run: Run, directory: Path) -> Path:
 
 def print_run(run: Run) -> None:
     """The table, the bars and what limits them."""
-    if run.result(OURS) is not None:
+    if run.result(OURS) is not None and peers(run):
         print(ratio_table(run), verdict_table(run), sep="\n\n")
     else:
         print(raw_table(run))
@@ -159,7 +161,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for subject in wanted:
             _install(subject)
         pin_to_load_core()
-        plan = QUICK_PLAN if options.quick else Plan()
+        if options.priority:
+            take_priority()
+        plan = replace(QUICK_PLAN if options.quick else Plan(), priority=options.priority)
         run = execute(plan, wanted)
     except MissingToolError as error:
         say(f"bench: {error}")

@@ -1,4 +1,4 @@
-"""This gateway as a subject: its own database on the load core, one worker on the subject's core, the demo's seed.
+"""This gateway as a subject: its own database on the load core, one worker on the subject's core.
 
 `python -m bench.gateway DIRECTORY` starts the embedded PostgreSQL, prints its address, and keeps it until standard
 input closes; the harness runs it on the load core, so that PostgreSQL's work is not counted as the gateway's.
@@ -10,11 +10,11 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from bench.model import LOCAL_HOST, ROOT, BenchError, Request, chat_request
+from bench.organizations import MODE, PROVIDER
 from bench.processes import LOAD_CORE, SUBJECT_CORE, Program, bare_environment, free_port, run
 from bench.subject import Running, Subject
 
@@ -23,27 +23,25 @@ _DATABASE_SECONDS = 60.0
 _COMMAND_SECONDS = 120.0
 _PATH = "/api/gateway/v1/chat/completions"
 _MODEL = "kilo-auto/org"
-_MODE = "code"
 
 
 class Gateway(Subject):
-    """Kilo Gateway: an authenticated completion of an enterprise organization through Organization Auto, recorded."""
+    """Kilo Gateway: an authenticated completion through Organization Auto to a provider key of the organization."""
 
     name = "ours"
     title = "Kilo Gateway"
-    settings = (
-        "one worker, production settings, usage recorded in PostgreSQL (on the load core)",
-        f"{_MODEL}, mode {_MODE}, one organization",
-    )
+    organizations = 1
 
     def __init__(self) -> None:
+        self.settings = (
+            "one worker, production settings, usage recorded in PostgreSQL (on the load core)",
+            f"{_MODEL}, mode {MODE}, routed to a direct provider; organizations that take turns: {self.organizations}",
+        )
         self._database: Program | None = None
         self._database_url = ""
-        self._seed: dict[str, Any] = {}
+        self._keys: list[str] = []
 
     def prepare(self) -> str:
-        if not (ROOT / "manage.py").exists():
-            raise BenchError("manage.py is missing")
         try:
             return run(["git", "describe", "--always", "--dirty"], seconds=20, directory=ROOT).strip()
         except BenchError:
@@ -51,14 +49,15 @@ class Gateway(Subject):
 
     def start(self, directory: Path, upstream_port: int) -> Running:
         directory.mkdir(parents=True, exist_ok=True)
+        kept = directory.parent.parent  # both starts work on one database
         port = free_port()
         if self._database is None:
-            self._start_database(directory.parent.parent)
-        environment = self._environment(directory.parent.parent, port, upstream_port)
-        if not self._seed:
-            self._manage(environment, "migrate", "--verbosity", "0")
-            self._seed = json.loads(self._manage(environment, "seed_demo", "--json"))
-            self.prepare_data(environment)
+            self._start_database(kept)
+        environment = self._environment(kept, port, upstream_port)
+        if not self._keys:
+            self._command(environment, "manage.py", "migrate", "--no-input", "--verbosity", "0")
+            made = self._command(environment, "-m", "bench.organizations", str(self.organizations))
+            self._keys = json.loads(made)
         program = Program(
             self.name,
             [sys.executable, "-m", "kilo_gateway.serve"],
@@ -67,27 +66,15 @@ class Gateway(Subject):
             environment=environment,
             directory=ROOT,
         )
-        keys = self.keys(self._seed)
-        return Running(program, port, self._requests(keys, stream=False), self._requests(keys, stream=True))
-
-    def prepare_data(self, environment: Mapping[str, str]) -> None:
-        """Add what this subject needs beyond the demo's seed; a hook for other subjects."""
-
-    def keys(self, seed: Mapping[str, Any]) -> Sequence[str]:
-        """The API keys that take turns; a hook for subjects with many organizations."""
-        for user in seed["users"]:
-            if user["email"].startswith("alice@") and user["organization"] == "Acme":
-                return [str(user["api_key"])]
-        raise BenchError("the seed has no alice of Acme")
+        return Running(program, port, self._requests(stream=False), self._requests(stream=True))
 
     def close(self) -> None:
         if self._database is not None:
             self._database.stop()
-        self.__init__()  # type: ignore[misc]  # back to the state before the first start
+        self._database, self._keys = None, []
 
-    @staticmethod
-    def _requests(keys: Sequence[str], *, stream: bool) -> list[Request]:
-        headers = [{"Authorization": f"Bearer {key}", "x-kilocode-mode": _MODE} for key in keys]
+    def _requests(self, *, stream: bool) -> list[Request]:
+        headers = [{"Authorization": f"Bearer {key}", "x-kilocode-mode": MODE} for key in self._keys]
         return [chat_request(_PATH, _MODEL, each, stream=stream) for each in headers]
 
     def _environment(self, directory: Path, port: int, upstream_port: int) -> dict[str, str]:
@@ -101,6 +88,7 @@ class Gateway(Subject):
                 "PORT": str(port),
                 "WORKERS": "1",
                 "MIGRATE": "0",
+                f"PROVIDER_BASE_URL_{PROVIDER.upper()}": upstream,
                 "OPENROUTER_BASE_URL": upstream,
                 "OPENROUTER_API_KEY": "sk-upstream",
                 "ALLOW_PRIVATE_UPSTREAMS": "1",
@@ -109,8 +97,8 @@ class Gateway(Subject):
         )
 
     @staticmethod
-    def _manage(environment: Mapping[str, str], *arguments: str) -> str:
-        command = [sys.executable, "manage.py", *arguments]
+    def _command(environment: Mapping[str, str], *arguments: str) -> str:
+        command = [sys.executable, *arguments]
         return run(command, seconds=_COMMAND_SECONDS, directory=ROOT, environment=environment)
 
     def _start_database(self, directory: Path) -> None:
@@ -131,6 +119,14 @@ class Gateway(Subject):
                     return
             time.sleep(0.1)
         raise BenchError(f"the database did not start: {self._database.last_words()}")
+
+
+class GatewayManyOrganizations(Gateway):
+    """The same work for many organizations in turn; one organization alone must get about as much done."""
+
+    name = "ours-64-organizations"
+    title = "Kilo Gateway, 64 organizations"
+    organizations = 64
 
 
 def main() -> None:

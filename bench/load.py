@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.model import LOCAL_HOST, BenchError, Load, Request
-from bench.processes import LOAD_CORE, SUBJECT_CORE, Program, core_seconds, run
+from bench.processes import LOAD_CORE, SUBJECT_CORE, CoreTime, Program, run
 
 _RESULT_LINE = "bench-result "
 _GRACE_SECONDS = 20.0
@@ -96,18 +96,16 @@ def run_wrk(
     command += ["--duration", f"{max(round(seconds), 1)}s", "--timeout", "15s", "--latency", "--script", str(script)]
     command += [f"http://{LOCAL_HOST}:{port}/"]
     cpu = program.cpu_seconds() if program else 0.0
-    subject_busy, subject_total = core_seconds(SUBJECT_CORE)
-    load_busy, load_total = core_seconds(LOAD_CORE)
+    subject_core, load_core = CoreTime.now(SUBJECT_CORE), CoreTime.now(LOAD_CORE)
     load = parse_wrk(run(command, seconds=seconds + _GRACE_SECONDS), clients)
     used = program.cpu_seconds() - cpu if program else None
-    busy, total = (
-        now - then for now, then in zip(core_seconds(SUBJECT_CORE), (subject_busy, subject_total), strict=True)
-    )
-    load_core = [now - then for now, then in zip(core_seconds(LOAD_CORE), (load_busy, load_total), strict=True)]
+    subject_core = CoreTime.now(SUBJECT_CORE).since(subject_core)
+    load_core = CoreTime.now(LOAD_CORE).since(load_core)
+    # What others took of the subject's core: a disturbed measurement shows here. Interrupts are the network's, so ours.
+    foreign = subject_core.busy - subject_core.interrupts - (used or 0.0)
     return replace(
         load,
         cpu_seconds=used,
-        # What others took of the subject's core: a disturbed measurement shows here.
-        subject_core_foreign=max(busy - (used or 0.0), 0.0) / total if total else None,
-        load_core_busy=load_core[0] / load_core[1] if load_core[1] else None,
+        subject_core_foreign=max(foreign, 0.0) / subject_core.total,
+        load_core_busy=load_core.busy / load_core.total,
     )

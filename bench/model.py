@@ -72,6 +72,7 @@ class Plan:
     stream_start_seconds: float = 1.0
     stream_limit_seconds: float = 75.0
     quick: bool = False
+    priority: bool = False
 
 
 QUICK_PLAN = Plan(

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -22,6 +23,7 @@ SUBJECT_CORE = 0
 LOAD_CORE = 1
 _TICKS = os.sysconf("SC_CLK_TCK")
 _STOP_SECONDS = 8.0
+_PRIORITY = -15
 
 
 def pin_to_load_core() -> None:
@@ -29,6 +31,18 @@ def pin_to_load_core() -> None:
     if not {SUBJECT_CORE, LOAD_CORE} <= os.sched_getaffinity(0):
         raise MissingToolError("the bench needs two processor cores: one for what is measured, one for the load.")
     os.sched_setaffinity(0, {LOAD_CORE})
+
+
+def take_priority() -> None:
+    """Let this process, and what it starts from now on, go before other programs of the machine.
+
+    Raises:
+        MissingToolError: this user may not.
+    """
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
+    except PermissionError:
+        raise MissingToolError("--priority needs root (or the right to lower the nice value).") from None
 
 
 def free_port() -> int:
@@ -170,14 +184,30 @@ def _signal_all(pids: Sequence[int], number: signal.Signals) -> None:
             continue
 
 
-def core_seconds(core: int) -> tuple[float, float]:
-    """Busy and total seconds of one core since the machine started."""
-    for line in Path("/proc/stat").read_text(encoding="utf-8").splitlines():
-        label, *ticks = line.split()
-        if label == f"cpu{core}":
-            values = [int(tick) / _TICKS for tick in ticks[:8]]
-            return sum(values) - values[3] - values[4], sum(values)
-    return 0.0, 0.0
+@dataclass(frozen=True, slots=True)
+class CoreTime:
+    """How long one core was busy, of that with interrupts, and how much time went by."""
+
+    busy: float
+    interrupts: float
+    total: float
+
+    @classmethod
+    def now(cls, core: int) -> CoreTime:
+        """Since the machine started."""
+        for line in Path("/proc/stat").read_text(encoding="utf-8").splitlines():
+            label, *ticks = line.split()
+            if label == f"cpu{core}":
+                user, nice, system, idle, waiting, hard, soft, stolen = (int(tick) / _TICKS for tick in ticks[:8])
+                busy = user + nice + system + hard + soft + stolen
+                return cls(busy, hard + soft, busy + idle + waiting)
+        return cls(0.0, 0.0, 0.0)
+
+    def since(self, earlier: CoreTime) -> CoreTime:
+        """What went by between two moments."""
+        return CoreTime(
+            self.busy - earlier.busy, self.interrupts - earlier.interrupts, max(self.total - earlier.total, 0.01)
+        )
 
 
 def run(

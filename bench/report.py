@@ -243,7 +243,11 @@ def notes(run: Run) -> list[str]:
         for clients, load in result.loads.items():
             who = f"{result.title}, {clients} client{'s' * (clients > 1)}"
             # The bare upstream shares the load core with wrk and has no core of its own.
-            found += [f"{who}: {note}" for note in _load_notes(load)] if result.name != UPSTREAM else []
+            found += (
+                [f"{who}: {note}" for note in _load_notes(load, priority=run.plan.priority)]
+                if result.name != UPSTREAM
+                else []
+            )
         if result.streams is not None:
             lost = [f"{count} {name}" for name, count in result.streams.failures.items()]
             found += [f"{result.title}, streams: {', '.join(lost)}"] if lost else []
@@ -257,13 +261,15 @@ def notes(run: Run) -> list[str]:
     return found
 
 
-def _load_notes(load: Load) -> list[str]:
+def _load_notes(load: Load, *, priority: bool) -> list[str]:
     found = []
     if load.error_statuses:
         remark = "" if load.counts else ": its figures do not count"
         found.append(f"{load.error_statuses:,} of {load.requests:,} answers were errors{remark}")
     if load.socket_errors:
         found.append(f"{load.socket_errors:,} connections failed or timed out")
+    if priority:
+        return found  # others only took what was left over
     if (load.subject_core_foreign or 0.0) > _FOREIGN_LIMIT:
         found.append(f"others used {load.subject_core_foreign:.0%} of the subject's core; it is quicker than measured")
     if (load.load_core_busy or 0.0) > _LOAD_CORE_LIMIT:
@@ -282,7 +288,7 @@ def markdown(run: Run) -> str:
         "One core for the subject; load generators, upstream and PostgreSQL on the other. Read the ratios: they come "
         "from this one run on one machine. The figures below them are only this machine's."
     )
-    if run.result(OURS) is not None:
+    if run.result(OURS) is not None and peers(run):
         parts += [ratio_table(run), "## Bars", verdict_table(run)]
     parts += ["## Figures of this run", raw_table(run)]
     found = notes(run)
@@ -299,6 +305,7 @@ def _subject_lines(run: Run) -> list[str]:
         f"each load {number(plan.load_seconds)} s after a warm-up of {number(plan.warm_up_seconds)} s; "
         f"{plan.streams:,} streams of {plan.stream_events} events over {number(plan.stream_seconds)} s, "
         f"started within {number(plan.stream_start_seconds)} s"
+        + (", all of it before other programs of the machine" if plan.priority else "")
     )
     lines = [work]
     for result in run.results:

@@ -47,7 +47,7 @@ class BareUpstream(Subject):
     name = "upstream"
     title = "bare upstream"
 
-    def start(self, directory: Path, upstream_port: int) -> Running:  # noqa: ARG002 - it writes nothing
+    def start(self, directory: Path, upstream_port: int) -> Running:
         request = chat_request("/v1/chat/completions", "bench-model", {})
         stream = chat_request("/v1/chat/completions", "bench-model", {}, stream=True)
         return Running(None, upstream_port, [request], [stream])

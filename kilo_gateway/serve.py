@@ -9,6 +9,7 @@ import os
 import resource
 import subprocess
 import sys
+from importlib import import_module
 
 from kilo_gateway.database import provide_database
 from kilo_gateway.env import Environment, SettingError
@@ -37,9 +38,7 @@ def main() -> None:
 
 def _check_settings() -> None:
     """Load the settings here once, so that a mistake stops the start with one line instead of one per worker."""
-    from django.conf import settings
-
-    settings._setup()  # type: ignore[attr-defined]  # noqa: SLF001 - the public ways hide what went wrong
+    import_module(os.environ["DJANGO_SETTINGS_MODULE"])
 
 
 def _manage(*arguments: str) -> None:
@@ -54,9 +53,12 @@ def _allow_many_files() -> None:
 
 
 def _serve(host: str, port: int, workers: int, threads: int) -> None:
+    # Only here: the settings have to be checked before anything else is loaded.
     from granian.constants import Interfaces
+    from granian.log import LogLevels
     from granian.server import Server
 
+    print(f"Kilo Gateway listens on http://{host}:{port}", file=sys.stderr, flush=True)  # noqa: T201 - for the operator
     Server(
         "kilo_gateway.wsgi:application",
         address=host,
@@ -70,6 +72,8 @@ def _serve(host: str, port: int, workers: int, threads: int) -> None:
         respawn_failed_workers=True,
         workers_kill_timeout=GRACE_SECONDS,
         log_access=False,
+        # Its notes about threads and workers are about the choices made here.
+        log_level=LogLevels.error,
     ).serve()
 
 

@@ -10,4 +10,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", healthz),
     path("readyz", readyz),
     path("", include("routing.proxy.urls")),
+    path("", include("organizations.urls")),
+    path("", include("routing.urls")),
 ]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kilo_gateway.settings")
 
@@ -15,9 +18,11 @@ _pages = get_wsgi_application()
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpResponseBase, StreamingHttpResponse
 
+from routing.catalog.background import start_background_sync
 from routing.proxy.urls import PROXY_VIEWS
 
-StartResponse = Callable[[str, list[tuple[str, str]]], Any]
+start_background_sync()
+
 
 
 def application(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:

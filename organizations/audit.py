@@ -142,7 +142,10 @@ def verify_chain(organization_id: UUID | None) -> tuple[int, BrokenLink | None]:
 
 
 def _rows_of(organization_id: UUID | None) -> Iterator[AuditLog]:
-    return AuditLog.objects.filter(organization_id=organization_id).order_by("sequence").iterator(chunk_size=1000)
+    rows = AuditLog.objects.filter(organization__isnull=True)
+    if organization_id is not None:
+        rows = AuditLog.objects.filter(organization_id=organization_id)
+    return rows.order_by("sequence").iterator(chunk_size=1000)
 
 
 def _misfit(row: AuditLog, expected_sequence: int, previous_hash: str) -> str:

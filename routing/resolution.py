@@ -143,7 +143,9 @@ def settle_for(
     try:
         parsed = parse_settings(settings)
     except MalformedSettings as error:
-        refusal = Refusal(RefusalCode.MALFORMED_SETTINGS, f"The organization's routing settings are malformed: {error}.")
+        refusal = Refusal(
+            RefusalCode.MALFORMED_SETTINGS, f"The organization's routing settings are malformed: {error}."
+        )
         return Settled(Decision(asked, None, None, refusal, ()), stamp)
     owner = Owner(plan, parsed, {key: _without_secret(value) for key, value in credentials.items()})
     decision = resolve(asked, owner, world, api_kind=api_kind)

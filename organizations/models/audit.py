@@ -66,8 +66,8 @@ class Via(models.TextChoices):
 class AuditLog(models.Model):
     """What was changed, by whom and how, as it was then. Database triggers refuse UPDATE, DELETE and TRUNCATE.
 
-    The rows of one organization (and those of none) are a chain: `sequence` counts them without a gap, and `hash` covers
-    the row and the hash before it. `organizations.audit` writes and verifies them.
+    The rows of one organization (and those of none) are a chain: `sequence` counts them without a gap, and `hash`
+    covers the row and the hash before it. `organizations.audit` writes and verifies them.
     """
 
     organization = models.ForeignKey(

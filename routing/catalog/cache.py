@@ -50,7 +50,10 @@ class VersionedCache(Generic[Value]):
 
     def _find(self, version: int) -> _Kept[Value] | None:
         # Read without the lock: the tuple is replaced, never changed.
-        return next((kept for kept in self._kept if kept.version == version), None)
+        for kept in self._kept:
+            if kept.version == version:
+                return kept
+        return None
 
     def _wait_or_load(self, version: int) -> Value:
         with self._lock:

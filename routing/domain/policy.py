@@ -20,9 +20,7 @@ def denied(model_id: str, plan: str, settings: RoutingSettings) -> Refusal | Non
     return None
 
 
-def judge(
-    model: CatalogModel, plan: str, settings: RoutingSettings
-) -> tuple[str, ...] | None | Refusal:
+def judge(model: CatalogModel, plan: str, settings: RoutingSettings) -> tuple[str, ...] | Refusal | None:
     """Judge one hosted model of the catalog.
 
     Returns:
@@ -41,8 +39,6 @@ def judge(
     return allowed
 
 
-def allowed_models(
-    models: Iterable[CatalogModel], plan: str, settings: RoutingSettings
-) -> list[CatalogModel]:
+def allowed_models(models: Iterable[CatalogModel], plan: str, settings: RoutingSettings) -> list[CatalogModel]:
     """The hosted models that the policy leaves, in their order."""
     return [model for model in models if not isinstance(judge(model, plan, settings), Refusal)]

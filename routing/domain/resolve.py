@@ -78,7 +78,7 @@ class Route:
 
 def find_route(auto: OrganizationAuto, mode: str) -> Route | None:
     """Exact match, else the alias of `build` and `plan`, else the fallback; None when there is no fallback either."""
-    if mode in auto.routes:
+    if mode and mode in auto.routes:
         return Route(auto.routes[mode], RouteKind.EXACT, f"exact:{mode}")
     alias = ROUTE_ALIASES.get(mode)
     if alias is not None and alias in auto.routes:

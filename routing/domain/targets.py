@@ -168,7 +168,7 @@ def resolve_tier(
     A tier of several models keeps those that pass; it is refused when none does.
     """
     choice = world.tiers.choice(tier, mode, api_kind)
-    if choice is None:
+    if choice is None or not choice.models:
         message = f'The installation has not said what "{tier.model_id}" means. Ask its operator to add a rule.'
         return trace.refuse("tier", tier.model_id, Refusal(RefusalCode.TIER_UNDEFINED, message))
     trace.add("tier", tier.model_id, ", ".join(choice.models))
@@ -193,10 +193,12 @@ def _free_variants(choice: TierChoice, owner: Owner, world: World) -> tuple[Mode
 
 
 def _no_usable_model(tier: Tier, results: list[ModelChoice | Refusal], trace: Trace) -> Refusal:
-    if tier is Tier.FREE:
+    first = next(result for result in results if isinstance(result, Refusal))
+    # Without a catalog nobody knows which models there are, and that is what has to be said.
+    if tier is Tier.FREE and first.code is not RefusalCode.CATALOG_UNAVAILABLE:
         refusal = Refusal(RefusalCode.NO_FREE_MODELS, "No free model is available at the moment.")
         return trace.refuse("tier", tier.model_id, refusal)
-    return next(result for result in results if isinstance(result, Refusal))
+    return first
 
 
 def _tier_model(model_id: str, owner: Owner, world: World, trace: Trace) -> ModelChoice | Refusal:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from http.client import HTTPException
-from typing import cast
 
 import urllib3
-from requests import Response
 
 from kilo_gateway.api_errors import ErrorType, GatewayError, temporarily_unavailable
 
@@ -25,13 +23,12 @@ def passed_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: headers[name] for name in _PASSED if name in headers}
 
 
-def read_whole(response: Response) -> bytes:
+def read_whole(raw: urllib3.HTTPResponse) -> bytes:
     """An answer that is not streamed, and its connection back into the pool.
 
     Raises:
         GatewayError: 503 when it breaks off or is larger than 64 MiB; the client has not got a byte of it then.
     """
-    raw = cast("urllib3.HTTPResponse", response.raw)
     try:
         content = raw.read(MAX_ANSWER_BYTES + 1, decode_content=False)
     except (urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError):
@@ -48,9 +45,7 @@ def byok_error(status: int, content: bytes, provider_id: str, headers: Mapping[s
     """A provider's refusal of the organization's own key, in the provider's words."""
     told = provider_message(content)
     message = f"The organization's own account at {provider_id} was refused by the provider ({status})"
-    return GatewayError(
-        ErrorType.BYOK_ERROR, status, f"{message}: {told}" if told else f"{message}.", headers=headers
-    )
+    return GatewayError(ErrorType.BYOK_ERROR, status, f"{message}: {told}" if told else f"{message}.", headers=headers)
 
 
 def provider_message(content: bytes) -> str:

@@ -29,6 +29,8 @@ def borrowed_connection() -> Iterator[psycopg.Connection[Any]]:
         yield cast("psycopg.Connection[Any]", wrapper.connection)
         return
     pool = wrapper.pool
+    if pool.closed:
+        pool.open()
     connection = pool.getconn()
     try:
         yield connection

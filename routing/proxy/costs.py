@@ -25,7 +25,7 @@ def add_costs(usage: Usage, counts: TokenCounts, catalog_snapshot_id: int) -> No
 
 
 def _pricing(usage: Usage, catalog_snapshot_id: int) -> Pricing | None:
-    """From the catalog, else from the second source; by the model's own id where a provider's prefix stands before it."""
+    """From the catalog, else from the second source, which knows direct providers too."""
     try:
         model = current_index(catalog_snapshot_id).models.get(usage.resolved_model)
     except CatalogUnreadable:

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
-from requests import Response
+from urllib3 import HTTPResponse
 
 from byok.encryption import UndecryptableSecret
 from byok.providers import UnsendableSecretError
@@ -229,7 +229,7 @@ class Exchange:
                 ) from None
             except UpstreamBroke as error:
                 raise self._unavailable(error) from None
-            if index < last and response.status_code in _TRY_NEXT:
+            if index < last and response.status in _TRY_NEXT:
                 response.close()
                 continue
             return self._answer(response)
@@ -245,23 +245,23 @@ class Exchange:
         log.warning("The upstream %s could not be used: %s (%s)", provider, type(error).__name__, error)
         return temporarily_unavailable("The upstream could not be reached or broke off. Try again.", code="upstream")
 
-    def _answer(self, response: Response) -> HttpResponseBase:
+    def _answer(self, response: HTTPResponse) -> HttpResponseBase:
         usage = self._usage
         if usage is None:
             raise RuntimeError("an answer belongs to a request that was resolved")
-        usage.status = response.status_code
+        usage.status = response.status
         usage.time_to_first_byte_ms = self._elapsed_ms()
         headers = answer.passed_headers(response.headers) | self.receipt
         is_stream = response.headers.get("content-type", "").startswith("text/event-stream")
-        if is_stream and response.status_code < 400:
+        if is_stream and response.status < 400:
             stream = UpstreamStream(response, self.api_kind, self._stream_ended)
-            return StreamingHttpResponse(stream, status=response.status_code, headers=headers)
+            return StreamingHttpResponse(stream, status=response.status, headers=headers)
         content = answer.read_whole(response)
-        if response.status_code >= 400:
-            return self._upstream_refused(response.status_code, content, headers)
+        if response.status >= 400:
+            return self._upstream_refused(response.status, content, headers)
         add_costs(usage, usage_of_answer(self.api_kind, content), self._catalog_snapshot_id)
         self._finish()
-        return HttpResponse(content, status=response.status_code, headers=headers)
+        return HttpResponse(content, status=response.status, headers=headers)
 
     def _upstream_refused(self, status: int, content: bytes, headers: Mapping[str, str]) -> HttpResponse:
         """An error of the upstream: passed on as it is, but for those that are about an account and its key."""
@@ -323,4 +323,5 @@ def header_text(text: str) -> str:
 
 def plain(text: str, length: int) -> str:
     """A text of the client's as it is stored: cut, and without control characters."""
-    return "".join(character for character in text[:length] if character.isprintable())
+    text = text[:length]
+    return text if text.isprintable() else "".join(character for character in text if character.isprintable())

@@ -67,10 +67,10 @@ def presented_key(environ: Mapping[str, Any], *, accept_x_api_key: bool) -> str:
     Raises:
         GatewayError: nothing was presented, or nothing that could be a key.
     """
-    scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
+    scheme, _, token = str(environ.get("HTTP_AUTHORIZATION", "")).strip().partition(" ")
     token = token.strip()
     if scheme.lower() != "bearer" or not token:
-        token = environ.get("HTTP_X_API_KEY", "").strip() if accept_x_api_key else ""
+        token = str(environ.get("HTTP_X_API_KEY", "")).strip() if accept_x_api_key else ""
     if not token:
         raise authentication_required()
     if len(token) > MAX_LENGTH:

@@ -24,6 +24,8 @@ from routing.resolution import Settled
 
 ANTHROPIC_VERSION = "2023-06-01"
 MAX_HEADER_LENGTH = 500
+# Other ways to say in `reasoning` how much of it there is to be.
+_OTHER_EFFORTS = frozenset({"effort", "enabled", "max_tokens"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +89,24 @@ def _tune(body: JsonBody, api_kind: ApiKind, target: ValidTarget) -> None:
                 body.replace("output_config", {**body.mapping("output_config"), "effort": effort})
         return
     if effort:
-        body.replace("reasoning", {**body.mapping("reasoning"), "effort": effort})
+        _set_effort(body, api_kind, effort)
     if verbosity and api_kind is ApiKind.RESPONSES:
         body.replace("text", {**body.mapping("text"), "verbosity": verbosity})
     elif verbosity:
         body.replace("verbosity", verbosity)
+
+
+def _set_effort(body: JsonBody, api_kind: ApiKind, effort: str) -> None:
+    """The tier's effort in place of whatever the client said about reasoning.
+
+    OpenRouter refuses a request that says it in two ways: `reasoning` beside the older `reasoning_effort` of chat, or
+    an effort beside a budget of tokens.
+    """
+    if api_kind is ApiKind.CHAT_COMPLETIONS and "reasoning_effort" in body.values and body.get("reasoning") is None:
+        body.replace("reasoning_effort", effort)
+        return
+    kept = {key: value for key, value in body.mapping("reasoning").items() if key not in _OTHER_EFFORTS}
+    body.replace("reasoning", {**kept, "effort": effort})
 
 
 def hosted_request(

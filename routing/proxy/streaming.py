@@ -14,7 +14,6 @@ from typing import Any, cast
 
 import urllib3
 from django.conf import settings
-from requests import Response
 
 from kilo_gateway.api_kinds import ApiKind
 from routing.proxy.tokens import StreamedUsage
@@ -40,10 +39,12 @@ class UpstreamStream:
     `on_end` is called exactly once, with how it ended.
     """
 
-    def __init__(self, response: Response, api_kind: ApiKind, on_end: Callable[[UpstreamStream, Ending], None]) -> None:
+    def __init__(
+        self, raw: urllib3.HTTPResponse, api_kind: ApiKind, on_end: Callable[[UpstreamStream, Ending], None]
+    ) -> None:
         self.usage = StreamedUsage(api_kind)
         self.first_byte_at: float | None = None
-        self._raw = cast("urllib3.HTTPResponse", response.raw)
+        self._raw = raw
         self._api_kind = api_kind
         self._on_end: Callable[[UpstreamStream, Ending], None] | None = on_end
         self._last_byte_at = time.monotonic()
@@ -101,7 +102,7 @@ def is_readable(raw: urllib3.HTTPResponse, timeout_seconds: float) -> bool:
 
     Looks into `http.client`'s buffer first: what is there is no longer seen by `poll` on the socket.
     """
-    response = cast("HTTPResponse | None", raw._fp)  # type: ignore[attr-defined]  # noqa: SLF001 - no public way
+    response: HTTPResponse | None = raw._fp  # noqa: SLF001 - there is no public way to it
     reader = getattr(response, "fp", None)
     connection = raw.connection
     sock = cast("socket.socket | None", getattr(connection, "sock", None)) or _socket_of(reader)

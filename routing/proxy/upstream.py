@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import requests
@@ -17,8 +17,8 @@ import urllib3
 from django.conf import settings
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
-from requests.cookies import RequestsCookieJar
-from requests.structures import CaseInsensitiveDict
+from requests.utils import select_proxy
+from urllib3 import HTTPConnectionPool, HTTPResponse, Timeout
 
 USER_AGENT = "kilo-gateway/0.1"
 # As many idle connections as streams may run in a process; more are opened when needed and dropped afterwards.
@@ -37,39 +37,66 @@ class UpstreamTimedOut(Exception):
     """The upstream was reached and did not start to answer in time."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Origin:
-    """The way to one upstream: its pool, and what the environment says about proxies and certificates."""
+class _Adapter(HTTPAdapter):
+    """The adapter of one origin. What requests works out anew for each request is the same for all of them here.
 
-    adapter: HTTPAdapter
-    proxies: Mapping[str, str]
-    verify: bool | str
+    A proxy and a certificate bundle that the environment names are taken from it once.
+    """
+
+    def __init__(self, origin: str) -> None:
+        super().__init__(pool_connections=1, pool_maxsize=POOL_SIZE, pool_block=False, max_retries=0)
+        with requests.Session() as session:
+            environment = session.merge_environment_settings(origin, {}, True, None, None)
+        self._verify, self._proxies = environment["verify"], dict(environment["proxies"])
+        self._proxied = select_proxy(origin, self._proxies) is not None
+        first = _prepared(origin, {}, b"")
+        pool = super().get_connection_with_tls_context(first, self._verify, self._proxies)
+        self._pool = cast("HTTPConnectionPool", pool)
+        super().cert_verify(self._pool, origin, self._verify, None)  # type: ignore[no-untyped-call]  # untyped there
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> HTTPConnectionPool:
+        return self._pool
+
+    def cert_verify(self, *args: Any) -> None:
+        """Done once, when the pool was made."""
+
+    def request_url(self, request: PreparedRequest, proxies: Any) -> str:
+        return super().request_url(request, self._proxies) if self._proxied else _target(request.url or "")
+
+    def build_response(self, req: PreparedRequest, resp: Any) -> Response:
+        """The answer as urllib3 has it: nobody reads the cookies, history and encoding that requests adds."""
+        return cast("Response", resp)
 
 
-_origins: dict[str, _Origin] = {}
+@lru_cache(maxsize=1024)
+def _target(url: str) -> str:
+    """The part of a URL that stands in the request line."""
+    parts = urlsplit(url)
+    return f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
+
+
+@lru_cache(maxsize=1024)
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+_adapters: dict[str, _Adapter] = {}
 _lock = threading.Lock()
 
 
-def _origin(url: str) -> _Origin:
-    parts = urlsplit(url)
-    key = f"{parts.scheme}://{parts.netloc}"
-    found = _origins.get(key)
+def _adapter(url: str) -> _Adapter:
+    origin = _origin(url)
+    found = _adapters.get(origin)
     if found is None:
         with _lock:
-            found = _origins.get(key) or _open(key)
-            _origins[key] = found
+            found = _adapters.get(origin) or _Adapter(origin)
+            _adapters[origin] = found
     return found
 
 
-def _open(key: str) -> _Origin:
-    adapter = HTTPAdapter(pool_connections=1, pool_maxsize=POOL_SIZE, pool_block=False, max_retries=0)
-    with requests.Session() as session:
-        merged = session.merge_environment_settings(key, {}, True, None, None)
-    return _Origin(adapter, merged["proxies"], merged["verify"])
-
-
-def send(url: str, headers: Mapping[str, str], body: bytes) -> Response:
-    """POST a body and wait for the head of the answer; the answer's own body is left unread in `raw`.
+def send(url: str, headers: Mapping[str, str], body: bytes) -> HTTPResponse:
+    """POST a body and wait for the head of the answer; the answer's own body is left unread.
 
     Retries once when no connection could be made (nothing was sent), never otherwise. Does not follow redirects.
 
@@ -89,20 +116,19 @@ def _prepared(url: str, headers: Mapping[str, str], body: bytes) -> PreparedRequ
     request = PreparedRequest()
     request.method = "POST"
     request.url = url
-    request.headers = CaseInsensitiveDict(headers)
-    request.headers["Content-Length"] = str(len(body))
+    # A plain dict does: these headers are ours, each spelled in one way.
+    request.headers = {**headers, "Content-Length": str(len(body))}  # type: ignore[assignment]
     request.body = body
-    request.hooks = {"response": []}
-    request._cookies = RequestsCookieJar()  # type: ignore[attr-defined]  # noqa: SLF001 - read by `build_response`
     return request
 
 
-def _send(request: PreparedRequest) -> Response:
-    origin = _origin(request.url or "")
-    timeout = (settings.UPSTREAM_CONNECT_TIMEOUT, settings.UPSTREAM_FIRST_BYTE_TIMEOUT)
+def _send(request: PreparedRequest) -> HTTPResponse:
+    timeout = Timeout(connect=settings.UPSTREAM_CONNECT_TIMEOUT, read=settings.UPSTREAM_FIRST_BYTE_TIMEOUT)
     try:
-        return origin.adapter.send(
-            request, stream=True, timeout=timeout, verify=origin.verify, proxies=dict(origin.proxies)
+        answer = _adapter(request.url or "").send(
+            request,
+            stream=True,
+            timeout=timeout,  # type: ignore[arg-type]  # it takes urllib3's own as well, and its stubs do not say so
         )
     except requests.ConnectTimeout as error:
         raise UpstreamUnreachable(_name(error)) from None
@@ -112,6 +138,7 @@ def _send(request: PreparedRequest) -> Response:
         raise (UpstreamUnreachable if _before_connection(error) else UpstreamBroke)(_name(error)) from None
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise UpstreamBroke(_name(error)) from None
+    return cast("HTTPResponse", answer)
 
 
 def _before_connection(error: requests.ConnectionError) -> bool:

@@ -174,7 +174,8 @@ class UsageWriter:
 
     def _write_batch(self) -> None:
         """All of a batch or nothing of it. A batch whose commit was not confirmed may be there already: then the
-        unique request id shows it, and only the records that are missing are written."""
+        unique request id shows it, and only the records that are missing are written.
+        """
         batch = self._unwritten
         with borrowed_connection() as connection:
             try:

@@ -21,8 +21,8 @@ class ProxyView(APIView):
     """
 
     api_kind: ClassVar[ApiKind]
-    authentication_classes: ClassVar[list[Any]] = []
-    permission_classes: ClassVar[list[Any]] = []
+    authentication_classes = ()
+    permission_classes = ()
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
         return Request(request)
@@ -30,9 +30,7 @@ class ProxyView(APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         return
 
-    def finalize_response(
-        self, request: Request, response: Any, *args: Any, **kwargs: Any
-    ) -> Any:
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         return response
 
     def handle_exception(self, exc: Exception) -> Any:

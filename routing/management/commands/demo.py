@@ -86,7 +86,7 @@ def _start_server(upstream_url: str) -> subprocess.Popen[bytes]:
         "OPENROUTER_BASE_URL": f"{upstream_url}/api/v1",
         f"PROVIDER_BASE_URL_{DEMO_PROVIDER.upper().replace('-', '_')}": f"{upstream_url}/v1",
     }
-    return subprocess.Popen([sys.executable, "-m", "kilo_gateway.serve"], env=environment)  # noqa: S603 - our own
+    return subprocess.Popen([sys.executable, "-m", "kilo_gateway.serve"], env=environment)
 
 
 def _wait_until_ready(url: str, server: subprocess.Popen[bytes]) -> None:

@@ -164,16 +164,12 @@ TOKENS = st.integers(0, MAX_TOKENS)
 PRICES = st.decimals(0, 100, places=30)
 
 
-@given(TOKENS, TOKENS, TOKENS, TOKENS, PRICES, PRICES, PRICES, PRICES)
-def test_the_cost_is_exact(
-    uncached: int, read: int, write: int, output: int, prompt: Decimal, completion: Decimal, cheap: Decimal, dear: Decimal
-) -> None:
+@given(tokens=st.tuples(TOKENS, TOKENS, TOKENS, TOKENS), prices=st.tuples(PRICES, PRICES, PRICES, PRICES))
+def test_the_cost_is_exact(tokens: tuple[int, ...], prices: tuple[Decimal, ...]) -> None:
+    uncached, output, read, write = tokens
+    exact = sum(count * Fraction(price) for count, price in zip(tokens, prices, strict=True)) * 1_000_000
     counts = TokenCounts(uncached + read + write, output, read, write)
-    exact = (
-        uncached * Fraction(prompt) + read * Fraction(cheap) + write * Fraction(dear) + output * Fraction(completion)
-    ) * 1_000_000
-    rounded_half_up = int(exact + Fraction(1, 2))
-    assert cost_microdollars(counts, Pricing(prompt, completion, cheap, dear)) == rounded_half_up
+    assert cost_microdollars(counts, Pricing(*prices)) == int(exact + Fraction(1, 2))
 
 
 @given(counts=st.builds(TokenCounts, TOKENS, TOKENS, TOKENS | st.none(), TOKENS | st.none()), more=TOKENS)

@@ -1,0 +1,37 @@
+"""What clients read about a person and an organization."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from kilo_gateway.api_views import ReadView
+from organizations.models import User
+from organizations.selectors import membership_or_404, routing_settings
+
+
+class UserView(ReadView):
+    """The person behind the key."""
+
+    def get(self, request: Request) -> Response:
+        user = cast("User", request.user)
+        return Response({"id": user.pk, "email": user.email, "name": user.name})
+
+
+class OrganizationView(ReadView):
+    """An organization as one of its members sees it; of its settings, what is about routing."""
+
+    def get(self, request: Request, organization_id: str) -> Response:
+        membership = membership_or_404(cast("User", request.user), organization_id, key=request.auth)
+        organization = membership.organization
+        return Response(
+            {
+                "id": organization.pk,
+                "name": organization.name,
+                "plan": organization.plan,
+                "role": membership.role,
+                "settings": routing_settings(organization),
+            }
+        )

@@ -1,0 +1,56 @@
+"""A decision in words and as data: what was looked at, what came out, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from kilo_gateway.api_kinds import ApiKind
+from routing.resolution import Settled
+
+
+def explanation(settled: Settled, api_kind: ApiKind | None) -> dict[str, Any]:
+    """A decision and its trace as JSON values; nothing of a credential but its public id."""
+    decision = settled.decision
+    target, refusal = decision.target, decision.refusal
+    return {
+        "model": decision.asked.model,
+        "mode": decision.asked.mode,
+        "mode_source": decision.asked.mode_source,
+        "api_kind": api_kind.value if api_kind else None,
+        "routing_version": settled.stamp.routing_version,
+        "route": decision.route_label or None,
+        "target": target.id if target else (decision.route.target if decision.route else None),
+        "kind": target.kind.value if target else None,
+        # Of several, a session is given one.
+        "resolved_models": [model.upstream_id for model in target.models] if target else [],
+        "provider": (target.provider_id or None) if target else None,
+        "credential": (target.credential_id or None) if target else None,
+        "only_providers": _only_providers(settled),
+        "reasoning_effort": (target.reasoning_effort or None) if target else None,
+        "verbosity": (target.verbosity or None) if target else None,
+        "refusal": {"code": refusal.code.value, "message": refusal.message} if refusal else None,
+        "steps": [asdict(step) for step in decision.steps],
+    }
+
+
+def _only_providers(settled: Settled) -> dict[str, list[str]]:
+    """The providers to which the model policy confines each model; a model that it does not confine is absent."""
+    models = settled.decision.target.models if settled.decision.target else ()
+    return {model.id: list(model.only_providers) for model in models if model.only_providers is not None}
+
+
+def in_words(explained: dict[str, Any]) -> Iterator[str]:
+    """The same for a person, line by line."""
+    yield f"Model {explained['model']}, mode {explained['mode'] or 'none'} (from: {explained['mode_source']})"
+    width = max((len(step["name"]) for step in explained["steps"]), default=0)
+    for number, step in enumerate(explained["steps"], start=1):
+        reason = f" ({step['reason']})" if step["reason"] else ""
+        yield f"  {number}. {step['name']:<{width}}  {step['looked_at'] or '-'}: {step['outcome']}{reason}"
+    if explained["refusal"]:
+        yield f"Refused, {explained['refusal']['code']}: {explained['refusal']['message']}"
+        return
+    models = " or ".join(explained["resolved_models"])
+    by = f" by {explained['provider']} with credential {explained['credential']}" if explained["provider"] else ""
+    yield f"Route {explained['route']} -> {explained['target']}; served as {models}{by}"

@@ -1,0 +1,104 @@
+"""The Kilo CLI, unmodified, with nothing but KILO_API_URL set: what it lists, and where its agents' questions go.
+
+It says nothing when a response has the wrong shape, it just shows less; so its lists are compared with what is stored.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.request
+from typing import Any
+
+import pytest
+
+from tests.clients.conftest import SignIn
+from tests.clients.expected import ROUTED, Expected, by_mode, only_completion
+from tests.support.live import Gateway
+
+
+@pytest.fixture(autouse=True)
+def quiet_upstream(gateway: Gateway) -> None:
+    gateway.upstream.clear()
+
+
+def fetch(gateway: Gateway, name: str, path: str) -> Any:
+    """A read endpoint, asked as this person."""
+    user = gateway.user(name)
+    organization_id = gateway.organization(user["organization"])["id"]
+    request = urllib.request.Request(
+        gateway.base_url + path.replace("{id}", organization_id),
+        headers={"Authorization": f"Bearer {user['api_key']}"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return json.load(response)
+
+
+@pytest.mark.parametrize("expected", ROUTED, ids=by_mode)
+def test_each_agent_reaches_the_model_of_its_route(gateway: Gateway, stored_login: SignIn, expected: Expected) -> None:
+    finished = stored_login("alice").ask(expected.mode)
+    assert finished.code == 0, finished.errors
+    assert f"model {expected.model}," in finished.output
+    sent = only_completion(gateway)
+    assert sent["path"].endswith("/chat/completions")
+    assert (sent["body"]["model"], sent["body"]["stream"]) == (expected.model, True)
+    assert sent["body"]["stream_options"] == {"include_usage": True}
+    assert sent["key_last_four"] != gateway.user("alice")["api_key"][-4:]
+    assert not [name for name in sent["headers"] if name.startswith(("x-kilo", "x-session"))]
+
+
+def test_a_key_in_the_environment_is_enough(gateway: Gateway, key_login: SignIn) -> None:
+    finished = key_login("bob").ask("plan")
+    assert finished.code == 0, finished.errors
+    assert "model anthropic/claude-opus-5," in finished.output
+    assert only_completion(gateway)["model"] == "anthropic/claude-opus-5"
+
+
+def test_the_organization_s_modes_are_agents(gateway: Gateway, stored_login: SignIn) -> None:
+    stored = {mode["slug"] for mode in fetch(gateway, "bob", "/api/organizations/{id}/modes")["modes"]}
+    assert {"docs-writer", "security-review"} <= stored
+    finished = stored_login("bob").run("agent", "list")
+    assert finished.code == 0, finished.errors
+    listed = set(re.findall(r"^(\S+) \((?:primary|subagent|all)\)$", finished.output, re.MULTILINE))
+    assert stored <= listed, finished.errors
+
+
+def test_every_model_with_tools_is_listed(gateway: Gateway, stored_login: SignIn) -> None:
+    """The CLI drops the whole catalog for one entry that it does not understand, and each model that has no tools."""
+    offered = fetch(gateway, "bob", "/api/organizations/{id}/models")["data"]
+    usable = {row["id"] for row in offered if "tools" in row.get("supported_parameters", ["tools"])}
+    assert "kilo-auto/org" in usable
+    assert {expected.model for expected in ROUTED} <= usable
+    finished = stored_login("bob").run("models", "kilo")
+    assert finished.code == 0, finished.errors
+    assert {line.removeprefix("kilo/") for line in finished.output.split() if line.startswith("kilo/")} == usable
+
+
+def test_the_profile_shows_person_organization_and_balance(gateway: Gateway, stored_login: SignIn) -> None:
+    profile = fetch(gateway, "alice", "/api/profile")
+    finished = stored_login("alice").run("profile")
+    assert finished.code == 0, finished.errors
+    assert f"Email: {gateway.user('alice')['email']}" in finished.output
+    assert f"Name: {profile['user']['name']}" in finished.output
+    assert "Team: Acme" in finished.output
+    balance = fetch(gateway, "alice", "/api/profile/balance")["balance"] or 0
+    assert f"Balance: ${balance:.2f}" in finished.output
+
+
+def test_organization_auto_is_not_offered_on_the_teams_plan(gateway: Gateway, stored_login: SignIn) -> None:
+    finished = stored_login("mallory").ask("code")
+    assert finished.code != 0
+    assert "Model not found: kilo/kilo-auto/org" in finished.errors
+    assert gateway.upstream.completions() == []
+
+
+def test_an_upstream_s_refusal_is_shown(gateway: Gateway, stored_login: SignIn) -> None:
+    """In the upstream's words and at once: the question is not put again."""
+    gateway.upstream.behave("status", status=400, body={"error": {"message": "No such tool.", "code": 400}})
+    try:
+        finished = stored_login("alice").ask("code")
+    finally:
+        gateway.upstream.reset_behaviour()
+    assert finished.code != 0
+    assert "No such tool." in finished.errors
+    assert len(gateway.upstream.completions()) == 1

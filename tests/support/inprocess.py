@@ -1,0 +1,108 @@
+"""The WSGI application called in this process: every part of it real, but for the socket to the client."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from unittest import mock
+
+import psycopg
+
+CHAT = "/api/gateway/v1/chat/completions"
+RESPONSES = "/api/gateway/v1/responses"
+MESSAGES = "/api/gateway/v1/messages"
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    content: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.content)
+
+    @property
+    def error_type(self) -> str:
+        return str(self.json()["error_type"])
+
+
+def call(
+    path: str, body: Any, key: str = "", *, headers: Mapping[str, str] | None = None, method: str = "POST"
+) -> Answer:
+    """One request; a body that is not bytes is sent as JSON."""
+    from kilo_gateway.wsgi import application
+
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": method,
+        "PATH_INFO": path,
+        "QUERY_STRING": "",
+        "SERVER_NAME": "localhost",
+        "SERVER_PORT": "80",
+        "SCRIPT_NAME": "",
+        "REMOTE_ADDR": "127.0.0.1",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "CONTENT_LENGTH": str(len(raw)),
+        "CONTENT_TYPE": "application/json",
+        "HTTP_HOST": "localhost",
+        "wsgi.input": io.BytesIO(raw),
+        "wsgi.input_terminated": True,
+        "wsgi.url_scheme": "http",
+    }
+    if key:
+        environ["HTTP_AUTHORIZATION"] = f"Bearer {key}"
+    for name, value in (headers or {}).items():
+        environ[f"HTTP_{name.upper().replace('-', '_')}"] = value
+    started: list[Any] = []
+
+    def start_response(status: str, head: list[tuple[str, str]], exc_info: Any = None) -> None:
+        started.append((status, head))
+
+    result = application(environ, start_response)
+    try:
+        content = b"".join(result)
+    finally:
+        if hasattr(result, "close"):
+            result.close()
+    status, head = started[0]
+    return Answer(int(status.split()[0]), {name.lower(): value for name, value in head}, content)
+
+
+def chat(model: str = "kilo-auto/org", **fields: Any) -> dict[str, Any]:
+    return {"model": model, "messages": [{"role": "user", "content": "hello"}], **fields}
+
+
+@dataclass
+class Statements:
+    """The SQL that went to the database, from all threads and past Django too."""
+
+    texts: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+@contextmanager
+def counted_statements() -> Iterator[Statements]:
+    """Every statement that psycopg sends: Django's cursors and the proxy's own go through `Cursor.execute`."""
+    statements = Statements()
+    execute, copy = psycopg.Cursor.execute, psycopg.Cursor.copy
+
+    def counting_execute(self: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
+        statements.texts.append(str(query))
+        return execute(self, query, *args, **kwargs)
+
+    def counting_copy(self: Any, statement: Any, *args: Any, **kwargs: Any) -> Any:
+        statements.texts.append(str(statement))
+        return copy(self, statement, *args, **kwargs)
+
+    with (
+        mock.patch.object(psycopg.Cursor, "execute", counting_execute),
+        mock.patch.object(psycopg.Cursor, "copy", counting_copy),
+    ):
+        yield statements
