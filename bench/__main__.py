@@ -20,7 +20,7 @@ from bench.gateway import Gateway, GatewayManyOrganizations
 from bench.measure import Clock, measure
 from bench.model import CACHE, HERE, QUICK_PLAN, BenchError, MissingToolError, Plan, Result
 from bench.peers import LiteLLM, LiteLLMGranian, Nginx, Portkey
-from bench.processes import pin_to_load_core, take_priority, tool_version
+from bench.processes import Priority, pin_to_load_core, tool_version
 from bench.report import OURS, Run, as_json, markdown, notes, peers, ratio_table, raw_table, verdict_table, verdicts
 from bench.subject import BareUpstream, Subject
 
@@ -35,7 +35,7 @@ def subjects() -> dict[str, Subject]:
     return {subject.name: subject for subject in known}
 
 
-DEFAULT_SUBJECTS = ("ours", "nginx", "litellm", "portkey")
+DEFAULT_SUBJECTS = ("ours", "ours-64-organizations", "nginx", "litellm", "portkey")
 
 
 def require_tools() -> None:
@@ -99,17 +99,34 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def install(subject: Subject) -> Result | str:
+    """The subject's version, installed if need be; or its result, if that is all there will be."""
+    try:
+        return subject.prepare()
+    except BenchError as error:
+        say(f"{subject.title} cannot be measured: {error}")
+        return Result(subject.name, subject.title, failures=[f"cannot be measured: {error}"])
+
+
 def execute(plan: Plan, wanted: Sequence[Subject]) -> Run:
-    """Measure the bare upstream and then each subject."""
+    """Install everything, then measure the bare upstream and each subject."""
     started_at = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    # Before anything is pinned or timed.
+    installed = [(subject, install(subject)) for subject in (BareUpstream(), *wanted)]
+    pin_to_load_core()
+    if plan.priority:
+        Priority.take()
     results: list[Result] = []
     clock = Clock(LIMIT_SECONDS)
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         directory = Path(name)
         directory.chmod(0o755)  # the embedded PostgreSQL may run as another user
-        for subject in [BareUpstream(), *wanted]:
+        for subject, version in installed:
+            if isinstance(version, Result):
+                results.append(version)
+                continue
             say(f"measuring {subject.title} ...")
-            result = measure(subject, plan, clock, directory / subject.name)
+            result = measure(subject, version, plan, clock, directory / subject.name)
             results.append(result)
             for failure in result.failures:
                 say(f"  {failure}")
@@ -158,11 +175,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         wanted = chosen(options.only, known)
         require_tools()
         raise_file_limit()
-        for subject in wanted:
-            _install(subject)
-        pin_to_load_core()
-        if options.priority:
-            take_priority()
         plan = replace(QUICK_PLAN if options.quick else Plan(), priority=options.priority)
         run = execute(plan, wanted)
     except MissingToolError as error:
@@ -174,14 +186,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print_run(run)
     say(f"results: {save(run, options.results or (CACHE if options.quick else HERE) / 'results')}")
     return 1 if options.check and any(verdict.met is False for verdict in verdicts(run)) else 0
-
-
-def _install(subject: Subject) -> None:
-    """Install before anything is pinned or timed; a failure is reported when the subject's turn comes."""
-    try:
-        subject.prepare()
-    except BenchError as error:
-        say(f"{subject.title}: {error}")
 
 
 if __name__ == "__main__":

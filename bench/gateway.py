@@ -66,7 +66,8 @@ class Gateway(Subject):
             environment=environment,
             directory=ROOT,
         )
-        return Running(program, port, self._requests(stream=False), self._requests(stream=True))
+        postmaster = int((kept / "data/postgres/postmaster.pid").read_text(encoding="utf-8").split()[0])
+        return Running(program, port, self._requests(stream=False), self._requests(stream=True), [postmaster])
 
     def close(self) -> None:
         if self._database is not None:

@@ -14,7 +14,7 @@ from typing import Self
 
 from bench.load import run_wrk
 from bench.model import LOCAL_HOST, BenchError, Plan, Request, Result
-from bench.processes import Program, free_port
+from bench.processes import Priority, Program, free_port
 from bench.streams import run_streams
 from bench.subject import Running, Subject
 from bench.upstream import start_instant, start_streaming
@@ -88,6 +88,12 @@ def settle(program: Program | None) -> None:
             return
 
 
+def raise_companions(running: Running) -> None:
+    """Where priority was asked for, give it to processes that came up since the last time (database connections)."""
+    for pid in running.companions:
+        Priority.give_all(pid)
+
+
 class MemoryWatch:
     """The largest memory of a program while something else goes on."""
 
@@ -129,19 +135,16 @@ def started(subject: Subject, directory: Path, upstream: Program, port: int) -> 
         yield running
 
 
-def measure(subject: Subject, plan: Plan, clock: Clock, directory: Path) -> Result:
-    """Everything about one subject."""
-    result = Result(subject.name, subject.title, settings=subject.settings)
+def measure(subject: Subject, version: str, plan: Plan, clock: Clock, directory: Path) -> Result:
+    """Everything about one subject that is installed."""
+    result = Result(subject.name, subject.title, version, subject.settings)
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     try:
-        with noted(result, "prepare"):
-            clock.left(1.0)
-            result.version = subject.prepare()
-            with noted(result, "answers"):
-                _measure_answers(result, subject, plan, clock, directory / "answers")
-            with noted(result, "streams"):
-                _measure_streams(result, subject, plan, clock, directory / "streams")
+        with noted(result, "answers"):
+            _measure_answers(result, subject, plan, clock, directory / "answers")
+        with noted(result, "streams"):
+            _measure_streams(result, subject, plan, clock, directory / "streams")
     finally:
         subject.close()
     return result
@@ -158,6 +161,7 @@ def _measure_answers(result: Result, subject: Subject, plan: Plan, clock: Clock,
         for clients in (None, *plan.clients):
             seconds = plan.warm_up_seconds if clients is None else plan.load_seconds
             with noted(result, "warm-up" if clients is None else f"{clients} clients"):
+                raise_companions(running)
                 load = run_wrk(
                     running.port,
                     running.requests,
@@ -184,6 +188,7 @@ def _measure_streams(result: Result, subject: Subject, plan: Plan, clock: Clock,
             directory=directory / "wrk",
         )
         settle(running.program)
+        raise_companions(running)
         cpu = running.program.cpu_seconds() if running.program else 0.0
         with MemoryWatch(running.program) as memory:
             streams = run_streams(

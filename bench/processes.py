@@ -13,9 +13,10 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from bench.model import LOCAL_HOST, BenchError, MissingToolError
 
@@ -23,7 +24,7 @@ SUBJECT_CORE = 0
 LOAD_CORE = 1
 _TICKS = os.sysconf("SC_CLK_TCK")
 _STOP_SECONDS = 8.0
-_PRIORITY = -15
+_NICE = -15
 
 
 def pin_to_load_core() -> None:
@@ -33,16 +34,37 @@ def pin_to_load_core() -> None:
     os.sched_setaffinity(0, {LOAD_CORE})
 
 
-def take_priority() -> None:
-    """Let this process, and what it starts from now on, go before other programs of the machine.
+class Priority:
+    """Whether what is started goes before other programs of the machine."""
 
-    Raises:
-        MissingToolError: this user may not.
-    """
-    try:
-        os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
-    except PermissionError:
-        raise MissingToolError("--priority needs root (or the right to lower the nice value).") from None
+    raised: ClassVar[bool] = False
+
+    @classmethod
+    def take(cls) -> None:
+        """Raise this process and everything that it starts from now on.
+
+        Raises:
+            MissingToolError: this user may not.
+        """
+        try:
+            os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+        except PermissionError:
+            raise MissingToolError("--priority needs root (or the right to lower the nice value).") from None
+        cls.raised = True
+
+    @classmethod
+    def give(cls, pid: int) -> None:
+        """Raise the session that a new process leads: Linux shares a core between sessions first, then within them."""
+        if cls.raised:
+            with suppress(OSError):  # a kernel without session groups needs no more than the nice value
+                Path(f"/proc/{pid}/autogroup").write_text(str(_NICE), encoding="utf-8")
+
+    @classmethod
+    def give_all(cls, root: int) -> None:
+        """Raise a program that was not started here, with its descendants, which may lead sessions of their own."""
+        if cls.raised:
+            for entry in _tree(root):
+                cls.give(entry.pid)
 
 
 def free_port() -> int:
@@ -85,6 +107,7 @@ class Program:
                 cwd=directory,
                 start_new_session=True,
             )
+        Priority.give(self._process.pid)
 
     def __enter__(self) -> Self:
         return self
@@ -237,6 +260,7 @@ def run(
         )
     except OSError as error:
         raise BenchError(f"{name} cannot be started: {error.strerror}") from None
+    Priority.give(process.pid)
     try:
         output, errors = process.communicate(timeout=max(seconds, 0.1))
     except subprocess.TimeoutExpired:

@@ -13,12 +13,16 @@ from bench.processes import Program
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A started subject: its processes (none for the bare upstream), its port, and what to send it."""
+    """A started subject: its processes (none for the bare upstream), its port, and what to send it.
+
+    `companions` are programs that work for it on the load core and were not started by the harness itself.
+    """
 
     program: Program | None
     port: int
     requests: Sequence[Request]
     stream_requests: Sequence[Request]
+    companions: Sequence[int] = ()
 
 
 class Subject(ABC):

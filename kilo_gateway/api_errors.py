@@ -52,6 +52,7 @@ class GatewayError(Exception):
 
     Args:
         code: What exactly went wrong within the type; the type itself when that says it all.
+        details: More keys for `error` in the body, for example `fields` with what is wrong by field.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class GatewayError(Exception):
         *,
         code: str = "",
         headers: Mapping[str, str] | None = None,
+        details: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.error_type = error_type
@@ -69,6 +71,7 @@ class GatewayError(Exception):
         self.message = message
         self.code = code or error_type.value
         self.headers = dict(headers or {})
+        self.details = dict(details or {})
 
 
 # What Anthropic's clients expect in `error.type`, by status:
@@ -88,7 +91,7 @@ _ANTHROPIC_TYPES = {
 
 def error_body(error: GatewayError, *, anthropic: bool = False) -> dict[str, Any]:
     """The JSON body of an error; for the messages API with the keys that Anthropic's clients read as well."""
-    detail = {"message": error.message, "type": error.error_type.value, "code": error.code}
+    detail = {"message": error.message, "type": error.error_type.value, "code": error.code, **error.details}
     body: dict[str, Any] = {"error": detail, "error_type": error.error_type.value, "message": error.message}
     if anthropic:
         detail["type"] = _ANTHROPIC_TYPES.get(

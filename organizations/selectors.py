@@ -86,7 +86,9 @@ def organization_by_reference(reference: str) -> Organization:
     if not found:
         raise Organization.DoesNotExist(f'There is no organization with the id or the name "{reference}".')
     if len(found) > 1:
-        raise Organization.MultipleObjectsReturned(f'Several organizations are called "{reference}": name it by its id.')
+        raise Organization.MultipleObjectsReturned(
+            f'Several organizations are called "{reference}": name it by its id.'
+        )
     return found[0]
 
 

@@ -44,7 +44,7 @@ def organization_create(
         target_kind="organization",
         target_id=str(organization.pk),
     )
-    _keep_version(organization, actor, row)
+    settings_version_keep(organization, actor, row)
     membership_add(organization=organization, user=owner, role=Role.OWNER, actor=actor)
     return organization
 
@@ -105,7 +105,7 @@ def organization_settings_write(
         target_kind="organization",
         target_id=str(locked.pk),
     )
-    _keep_version(locked, actor, row)
+    settings_version_keep(locked, actor, row)
     return locked
 
 
@@ -124,7 +124,8 @@ def lock_organization(organization_id: UUID) -> Organization:
     return Organization.objects.select_for_update(no_key=True).get(pk=organization_id)
 
 
-def _keep_version(organization: Organization, actor: audit.Actor, row: AuditLog) -> None:
+def settings_version_keep(organization: Organization, actor: audit.Actor, row: AuditLog) -> None:
+    """Keep the settings of a locked organization as the version that it is at now."""
     SettingsVersion.objects.create(
         organization=organization,
         routing_version=organization.routing_version,
@@ -154,4 +155,3 @@ def api_key_revoke(*, key: ApiKey, actor: audit.Actor) -> None:
         target_kind="api_key",
         target_id=str(locked.pk),
     )
-

@@ -119,7 +119,9 @@ def _combined_entry(model_id: str, name: str, models: Sequence[Entry], position:
         "name": name,
         "created": 0,
         "context_length": min((model["context_length"] for model in models), default=ASSUMED_CONTEXT_LENGTH),
-        "architecture": _architecture([kind for kind in inputs[0] if all(kind in of for of in inputs)] if inputs else []),
+        "architecture": _architecture(
+            [kind for kind in inputs[0] if all(kind in of for of in inputs)] if inputs else []
+        ),
         "pricing": UNKNOWN_PRICE,
         "top_provider": _top_provider(min(completions, default=None)),
         "supported_parameters": PARAMETERS,

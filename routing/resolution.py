@@ -16,16 +16,16 @@ from uuid import UUID
 
 from django.db import transaction
 
-from byok.providers import PROVIDERS
 from byok.selectors import StoredCredential, enabled_credentials
 from kilo_gateway.api_kinds import ApiKind
 from organizations.models import Organization
 from routing.catalog.index import current_index
 from routing.catalog.tiers import tier_table
+from routing.direct import direct_providers, without_secret
 from routing.domain.resolve import Asked, Decision, resolve
 from routing.domain.settings import MalformedSettings, parse_settings
 from routing.domain.targets import Owner
-from routing.domain.types import DirectCredential, Refusal, RefusalCode, World
+from routing.domain.types import Refusal, RefusalCode, World
 from routing.proxy.identity import Caller, Stamp
 
 MAX_ORGANIZATIONS = 4096
@@ -71,7 +71,7 @@ def world_at(stamp: Stamp) -> World:
     """What the installation offers at a stamp; no query while the process already holds it."""
     return World(
         catalog=current_index(stamp.catalog_snapshot_id).models,
-        direct_providers=PROVIDERS,
+        direct_providers=direct_providers(None),
         tiers=tier_table(stamp.tier_version),
     )
 
@@ -79,7 +79,7 @@ def world_at(stamp: Stamp) -> World:
 def settle(caller: Caller, asked: Asked, api_kind: ApiKind) -> Settled:
     """The decision for this request: remembered, or resolved now under the lock of the organization's row.
 
-    No query in the steady state. Of many requests that find nothing remembered, one resolves and the others wait for it.
+    No query in the steady state. Of many requests that find nothing remembered, one resolves and the others wait.
     """
     if caller.organization_id is None:
         return Settled(resolve(asked, None, world_at(caller.stamp), api_kind=api_kind), caller.stamp)
@@ -147,16 +147,7 @@ def settle_for(
             RefusalCode.MALFORMED_SETTINGS, f"The organization's routing settings are malformed: {error}."
         )
         return Settled(Decision(asked, None, None, refusal, ()), stamp)
-    owner = Owner(plan, parsed, {key: _without_secret(value) for key, value in credentials.items()})
+    owner = Owner(plan, parsed, {key: without_secret(value) for key, value in credentials.items()})
     decision = resolve(asked, owner, world, api_kind=api_kind)
     provider_id = decision.target.provider_id if decision.target else ""
     return Settled(decision, stamp, credentials.get(provider_id), parsed.data_collection)
-
-
-def _without_secret(credential: StoredCredential) -> DirectCredential:
-    offered = credential.offered_models
-    return DirectCredential(
-        provider_id=credential.provider_id,
-        public_id=str(credential.id),
-        models=None if offered is None else {model.lower(): model for model in offered},
-    )

@@ -14,7 +14,7 @@ Value = TypeVar("Value")
 LONGEST_WAIT_SECONDS: Final = 2.0
 
 
-class CatalogUnreadable(Exception):  # noqa: N818 - reads as what happened
+class CatalogUnreadable(Exception):
     """The catalog or the table of the auto tiers cannot be read. Callers refuse; they never take it for "allowed"."""
 
 

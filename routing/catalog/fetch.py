@@ -30,7 +30,7 @@ SILENCE_SECONDS: Final = 30.0
 USER_AGENT: Final = "kilo-gateway-catalog/1"
 
 
-class CatalogFault(Exception):  # noqa: N818 - a fault of the upstream, not of ours
+class CatalogFault(Exception):
     """The upstream's catalog cannot be used; the message says why, for a person, without its address or our key."""
 
 

@@ -119,7 +119,10 @@ def _list_of(document: object) -> list[Any]:
 
 
 def _model(item: object) -> dict[str, Any] | None:
-    """One model with the fields that we keep; None when one of those that we rely on has another shape."""
+    """One model with the fields that we keep; None when one of those that we rely on has another shape.
+
+    Clients do not offer a model whose list of parameters lacks tools, so an unknown list is left out and not empty.
+    """
     if not isinstance(item, dict) or (model_id := _model_id(item.get("id"))) is None:
         return None
     name, pricing, architecture = item.get("name"), item.get("pricing"), item.get("architecture")
@@ -131,18 +134,21 @@ def _model(item: object) -> dict[str, Any] | None:
         or (context_length is not None and _whole(context_length) is None)
     ):
         return None
-    return {
+    top_provider = _top_provider(item.get("top_provider"))
+    entry = {
         "id": model_id,
         "name": _text(name, 300) or model_id,
         "created": _whole(item.get("created")) or 0,
         "description": _text(item.get("description"), LONGEST_TEXT),
-        "context_length": _whole(context_length),
+        "context_length": _whole(context_length) or top_provider["context_length"],
         "architecture": _architecture(architecture or {}),
         "pricing": _pricing(pricing or {}),
-        "top_provider": _top_provider(item.get("top_provider")),
-        "supported_parameters": _words(item.get("supported_parameters")),
+        "top_provider": top_provider,
         "expiration_date": _text(item.get("expiration_date"), 40) or None,
     }
+    if isinstance(item.get("supported_parameters"), list):
+        entry["supported_parameters"] = _words(item["supported_parameters"])
+    return entry
 
 
 def _model_id(value: object) -> str | None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-PASSWORD_BYTES = 12
+PASSWORD_BYTES = 10
 FIELDS = ("password", "password_mark", "api_key", "management_key")
 
 
@@ -54,4 +54,5 @@ def write_credentials(path: Path, people: dict[str, DemoCredentials]) -> None:
 
 
 def new_password() -> str:
-    return secrets.token_urlsafe(PASSWORD_BYTES)
+    """A password without characters that a shell or a double click stumbles over."""
+    return secrets.token_hex(PASSWORD_BYTES)

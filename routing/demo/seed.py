@@ -100,7 +100,8 @@ def seed_demo(folder: Path) -> SeededDemo:
 def _provide_user(seeded: SeededPerson) -> User:
     person, credentials = seeded.person, seeded.credentials
     user = User.objects.filter(email=person.email).first() or User(email=person.email, name=person.name)
-    if user._state.adding or not credentials.password or credentials.password_mark != _mark(user):
+    is_as_shown = bool(credentials.password) and credentials.password_mark == _mark(user) and user.is_active
+    if not is_as_shown:
         credentials.password = credentials.password or new_password()
         user.set_password(credentials.password)
         user.is_active = True
@@ -129,9 +130,7 @@ def _provide_organization(demo: DemoOrganization, users: Mapping[str, User]) -> 
     present = set(Membership.objects.filter(organization=organization).values_list("user__email", flat=True))
     for person in members:
         if person.email not in present and person.role is not None:
-            membership_add(
-                organization=organization, user=users[person.email], role=person.role, actor=audit.COMMAND
-            )
+            membership_add(organization=organization, user=users[person.email], role=person.role, actor=audit.COMMAND)
     if demo is ACME:
         _provide_credential(organization)
         if is_new:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from routing.models.catalog import AutoTierRule, CatalogSnapshot, Installation
+from routing.models.catalog import AutoTierRule, BrokenRoute, CatalogSnapshot, Installation
 from routing.models.usage import HostedBalance, UsageRecord
 
-__all__ = ["AutoTierRule", "CatalogSnapshot", "HostedBalance", "Installation", "UsageRecord"]
+__all__ = ["AutoTierRule", "BrokenRoute", "CatalogSnapshot", "HostedBalance", "Installation", "UsageRecord"]

@@ -56,6 +56,25 @@ class Installation(models.Model):
         return "Installation"
 
 
+class BrokenRoute(models.Model):
+    """A route, or with a blank slug the fallback, that was found broken and reported; gone when it is mended."""
+
+    organization = models.ForeignKey(
+        "organizations.Organization", on_delete=models.CASCADE, related_name="broken_routes"
+    )
+    slug = models.CharField(max_length=50, blank=True)
+    target = models.CharField(max_length=200)
+    found_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["organization", "slug", "target"], name="broken_route_unique")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.slug or 'fallback'} -> {self.target}"
+
+
 class AutoTierRule(models.Model):
     """What an auto tier means for a mode and an API kind. Blank means any; the most specific rule wins."""
 

@@ -169,4 +169,4 @@ def _reason(error: ValueError) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg.lower()} at character {error.pos}"
     text = str(error)
-    return "a number has too many digits" if "int string conversion" in text else text
+    return "a number has too many digits" if "integer string conversion" in text else text

@@ -52,6 +52,9 @@ class Exchange:
         self.api_kind = api_kind
         self.request_id: UUID = uuid.uuid4()
         self.receipt: dict[str, str] = {"x-request-id": str(self.request_id)}
+        if api_kind is ApiKind.MESSAGES:
+            # The name by which Anthropic's clients report it.
+            self.receipt["request-id"] = str(self.request_id)
         self._started_at = datetime.now(UTC)
         self._started = time.perf_counter()
         self._usage: Usage | None = None

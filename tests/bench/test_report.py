@@ -218,6 +218,10 @@ class TestNotes:
         assert "others used 40%" in foreign
         assert "load core was 99% busy" in busy
 
+    def test_with_priority_others_only_took_what_was_left(self, run: Run) -> None:
+        run.results[1].loads[1] = replace(run.results[1].loads[1], subject_core_foreign=0.4, load_core_busy=0.99)
+        assert notes(replace(run, plan=replace(run.plan, priority=True))) == []
+
     def test_too_little_headroom_is_named(self, run: Run) -> None:
         run.results[0].loads[64] = load(64, 10_000.0, 0.1)
         assert notes(run) == ["Ours: the bare upstream is only 5.0 times as quick; the load side may be the limit"]
@@ -248,6 +252,9 @@ class TestFiles:
         assert "ours divided by" not in markdown(peers_only)
         assert as_json(peers_only)["ratios"] == {}
 
+    def test_without_peers_there_is_no_table_without_columns(self, run: Run) -> None:
+        assert "ours divided by" not in markdown(replace(run, results=run.results[:2]))
+
     def test_json_holds_everything(self, run: Run) -> None:
         kept = json.loads(json.dumps(as_json(run)))
         assert kept["ratios"]["litellm"]["rps_64"] == pytest.approx(40.0)
@@ -263,5 +270,5 @@ class TestChoice:
         assert [subject.name for subject in chosen("portkey, ours", subjects())] == ["portkey", "ours"]
 
     def test_an_unknown_name_says_which_there_are(self) -> None:
-        with pytest.raises(MissingToolError, match=r"no such subject: kong\. There are: ours, nginx"):
+        with pytest.raises(MissingToolError, match=r"no such subject: kong\. There are: ours, ours-64"):
             chosen("kong", subjects())

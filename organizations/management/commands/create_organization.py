@@ -35,7 +35,10 @@ class Command(BaseCommand):
             organization = organization_create(
                 name=options["name"], plan=Plan(options["plan"]), owner=owner, actor=audit.COMMAND
             )
-        self.stderr.write(f"Created {organization.name} ({organization.plan}); {owner.email} is its {Role.OWNER.label}.", style_func=str)
+        self.stderr.write(
+            f"Created {organization.name} ({organization.plan}); {owner.email} is its {Role.OWNER.label}.",
+            style_func=str,
+        )
         if password:
             self.stderr.write(f"{owner.email} is new and signs in with the password {password}", style_func=str)
         self.stdout.write(str(organization.pk))

@@ -17,7 +17,7 @@ from genai_prices.types import (
     Tier,
     TieredPrices,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routing.catalog.prices import MAX_PRICE, fallback_pricing, listed_prices, parse_price, price_text
@@ -67,6 +67,7 @@ def test_a_number_too_long_to_print_is_unknown() -> None:
     assert parse_price(10**5000) is None
 
 
+@settings(deadline=None)
 @given(st.text(max_size=12) | st.floats() | st.integers() | st.decimals() | st.text("0123456789.eE+-", max_size=20))
 def test_every_price_that_is_read_survives_being_written(value: Any) -> None:
     price = parse_price(value)

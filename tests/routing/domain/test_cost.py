@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routing.domain.cost import (
@@ -100,6 +100,7 @@ NAMES = st.sampled_from(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(usage=JSON | st.dictionaries(NAMES, JSON | st.dictionaries(NAMES, JSON)))
 def test_reading_never_raises_and_gives_only_storable_counts(usage: Any) -> None:
     for read in READERS:
@@ -164,6 +165,7 @@ TOKENS = st.integers(0, MAX_TOKENS)
 PRICES = st.decimals(0, 100, places=30)
 
 
+@settings(deadline=None)
 @given(tokens=st.tuples(TOKENS, TOKENS, TOKENS, TOKENS), prices=st.tuples(PRICES, PRICES, PRICES, PRICES))
 def test_the_cost_is_exact(tokens: tuple[int, ...], prices: tuple[Decimal, ...]) -> None:
     uncached, output, read, write = tokens
@@ -172,6 +174,7 @@ def test_the_cost_is_exact(tokens: tuple[int, ...], prices: tuple[Decimal, ...])
     assert cost_microdollars(counts, Pricing(*prices)) == int(exact + Fraction(1, 2))
 
 
+@settings(deadline=None)
 @given(counts=st.builds(TokenCounts, TOKENS, TOKENS, TOKENS | st.none(), TOKENS | st.none()), more=TOKENS)
 def test_more_output_never_costs_less(counts: TokenCounts, more: int) -> None:
     longer = TokenCounts(counts.input, (counts.output or 0) + more, counts.cache_read, counts.cache_write)

@@ -132,9 +132,7 @@ def test_who_serves_a_model_counts_and_not_who_made_it() -> None:
     assert result.code is RefusalCode.PROVIDER_NOT_ALLOWED
 
 
-@pytest.mark.parametrize(
-    ("model_id", "author"), [(OPUS, "anthropic"), (PRO, "openai"), (QWEN_FREE, "qwen")]
-)
+@pytest.mark.parametrize(("model_id", "author"), [(OPUS, "anthropic"), (PRO, "openai"), (QWEN_FREE, "qwen")])
 def test_the_author_counts_where_no_provider_is_known(model_id: str, author: str) -> None:
     assert verdict(model_id, {"provider_allow_list": [author]}) == (author,)
     assert verdict(model_id, {"provider_allow_list": ["amazon-bedrock"]}) is RefusalCode.PROVIDER_NOT_ALLOWED
@@ -155,7 +153,9 @@ def test_a_model_and_its_variants_are_denied_as_one(model_id: str, entry: str) -
     assert verdict(model_id, {"model_deny_list": [entry]}) is RefusalCode.MODEL_DENIED
 
 
-@pytest.mark.parametrize("entry", ["moonshotai", "moonshotai/kimi", "kimi-k3", f"{KIMI}-x", "moonshotai/*", ":free", ""])
+@pytest.mark.parametrize(
+    "entry", ["moonshotai", "moonshotai/kimi", "kimi-k3", f"{KIMI}-x", "moonshotai/*", ":free", ""]
+)
 def test_only_the_whole_id_is_denied(entry: str) -> None:
     assert verdict(KIMI, {"model_deny_list": [entry]}) is None
 

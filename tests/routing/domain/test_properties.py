@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from kilo_gateway.api_kinds import ApiKind
@@ -27,100 +30,98 @@ from routing.domain.types import (
 )
 from tests.routing.domain.worlds import GRATIS, PAID, Provider, organization, world
 
-thorough = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+thorough = settings(max_examples=300, deadline=None)
 
 # Few names, so that what is generated meets: models in and out of the catalog, with and without variants; providers
 # that are authors too; and two direct providers, one of which shares a model's name with the catalog.
 MODELS = ("a/one", "a/one:free", "a/two", "b/one", "b/one:free", "c/three", "direct-a/one")
-GONE = "gone/model"
 SLUGS = ("a", "b", "c", "d")
 DIRECT_PROVIDERS = ("direct-a", "direct-b")
-DIRECT_MODELS = ("direct-a/one", "direct-a/two:x", "direct-b/one")
+DIRECT_MODELS = ("direct-a/one", "direct-a/two:x", "direct-b/one", "direct-b/none")
 TIERS = tuple(tier.model_id for tier in Tier)
-NEVER = ("", " ", "a/*", "direct-a/*", "kilo-auto/org", "kilo-auto/org:code", "kilo-auto/none", "kilo-internal/one")
-MODES = ("code", "build", "architect", "plan", "ask", "docs-writer")
-API_KINDS = st.sampled_from([None, *ApiKind])
-ALIASES = {"build": "code", "plan": "architect"}
-
-spelled = st.sampled_from([str, str.upper, str.title, lambda text: f"  {text}\n"])
-models = st.sampled_from([*MODELS, GONE])
-targets = st.one_of(
-    models, models, st.sampled_from(TIERS), st.sampled_from(DIRECT_MODELS), st.sampled_from(DIRECT_MODELS + NEVER)
+NEVER = (
+    "gone/model",
+    "",
+    " ",
+    "a/*",
+    "direct-a/*",
+    "kilo-auto/org",
+    "kilo-auto/org:code",
+    "kilo-auto/no",
+    "kilo-internal/x",
 )
+MODES = ("code", "build", "architect", "plan", "ask", "docs-writer")
+ALIASES = {"build": "code", "plan": "architect"}
+SPELLED: tuple[Callable[[str], str], ...] = (str, str, str, str.upper, str.title, "  {}\n".format)
 
 
-@st.composite
-def targets_as_stored(draw: st.DrawFn) -> str:
-    return str(draw(spelled)(draw(targets)))
+class Dice(random.Random):
+    """What makes an organization or an installation of a number: hundreds of draws, too many to be Hypothesis's."""
+
+    def one_in(self, number: int) -> bool:
+        return self.randrange(number) == 0
+
+    def some(self, choices: Sequence[str], most: int) -> list[str]:
+        return self.sample(choices, self.randint(0, min(most, len(choices))))
+
+    def target(self) -> str:
+        kind = self.choices((MODELS, TIERS, DIRECT_MODELS, NEVER), weights=(4, 3, 3, 2))[0]
+        return self.choice(SPELLED)(self.choice(kind))
 
 
-@st.composite
-def catalogs(draw: st.DrawFn) -> Mapping[str, CatalogModel] | None:
-    if draw(st.integers(0, 15)) == 0:
-        return None
-    names = draw(st.sets(st.sampled_from(MODELS), min_size=2))
-    return {
-        name: CatalogModel(
-            name,
-            name,
-            draw(st.sampled_from([PAID, GRATIS])),
-            tuple(draw(st.lists(st.sampled_from(SLUGS), unique=True, max_size=3))),
-        )
-        for name in sorted(names)
+@cache
+def installation(number: int) -> World:
+    dice = Dice(number)
+
+    def tier_choice() -> TierChoice:
+        names = [*MODELS, *MODELS, *MODELS, *TIERS[:1], *DIRECT_MODELS[:1], *NEVER]
+        tuning = (dice.choice(["", "medium"]), dice.choice(["", "low"]))
+        return TierChoice(tuple(dice.some(names, 3)), tuple(dice.some(names, 2)), *tuning)
+
+    rules = {(tier, "", ""): tier_choice() for tier in Tier if not dice.one_in(6)}
+    for _ in range(dice.randint(0, 6)):
+        key = (dice.choice(list(Tier)), dice.choice(["", "code", "architect"]), dice.choice(["", *ApiKind]))
+        rules[key] = tier_choice()
+    catalog = {
+        name: CatalogModel(name, name, dice.choice([PAID, GRATIS]), tuple(dice.some(SLUGS, 3)))
+        for name in MODELS
+        if not dice.one_in(6)
     }
+    providers = {
+        name: Provider(name, name.title(), frozenset(dice.sample(list(ApiKind), dice.randint(1, 3))))
+        for name in DIRECT_PROVIDERS
+    }
+    return world(catalog=None if dice.one_in(20) else catalog, rules=rules, providers=providers)
 
 
-@st.composite
-def tier_choices(draw: st.DrawFn) -> TierChoice:
-    anything = st.one_of(models, models, models, st.sampled_from([*TIERS, *DIRECT_MODELS, *NEVER]))
-    return TierChoice(
-        models=tuple(draw(st.lists(anything, max_size=3))),
-        free_models=tuple(draw(st.lists(anything, max_size=2))),
-        reasoning_effort=draw(st.sampled_from(["", "medium"])),
-        verbosity=draw(st.sampled_from(["", "low"])),
-    )
-
-
-@st.composite
-def worlds(draw: st.DrawFn) -> World:
-    keys = st.tuples(st.sampled_from(list(Tier)), st.sampled_from(["", "", "code"]), st.sampled_from(["", *ApiKind]))
-    rules = draw(st.dictionaries(keys, tier_choices(), max_size=8))
-    rules |= {(tier, "", ""): draw(tier_choices()) for tier in Tier if draw(st.booleans())}
-    kinds = st.frozensets(st.sampled_from(ApiKind), min_size=1)
-    providers = {name: Provider(name, name.title(), draw(kinds)) for name in DIRECT_PROVIDERS}
-    return world(catalog=draw(catalogs()), rules=rules, providers=providers)
-
-
-@st.composite
-def credentials(draw: st.DrawFn) -> list[DirectCredential]:
-    offers = st.one_of(
-        st.none(), st.just({"one": "One", "two:x": "TWO:x"}), st.just({}), st.sampled_from([{"one": "one"}])
-    )
-    owned = draw(st.sets(st.sampled_from(DIRECT_PROVIDERS)))
-    return [DirectCredential(name, f"credential-{name}", draw(offers)) for name in sorted(owned)]
-
-
-@st.composite
-def stored_settings(draw: st.DrawFn) -> dict[str, Any]:
+@cache
+def customer(number: int) -> Owner:
+    dice = Dice(number)
     stored: dict[str, Any] = {}
-    routes = draw(st.dictionaries(st.sampled_from(MODES), targets_as_stored(), max_size=4))
-    if draw(st.integers(0, 9)):
-        stored["org_auto_model"] = {"routes": routes}
-        if draw(st.integers(0, 4)):
-            stored["org_auto_model"]["fallback_model"] = draw(targets_as_stored())
-    if draw(st.integers(0, 9)):
+    if not dice.one_in(12):
+        stored["org_auto_model"] = {"routes": {mode: dice.target() for mode in dice.some(MODES, 4)}}
+        if not dice.one_in(6):
+            stored["org_auto_model"]["fallback_model"] = dice.target()
+    if not dice.one_in(12):
         stored["default_model"] = "kilo-auto/org"
-    if draw(st.integers(0, 3)) == 0:
-        stored["provider_allow_list"] = draw(st.lists(st.sampled_from(SLUGS), unique=True, max_size=3))
-    if draw(st.integers(0, 3)) == 0:
-        stored["model_deny_list"] = draw(st.lists(st.sampled_from([*MODELS, *DIRECT_MODELS, "A/One:free"]), max_size=3))
-    return stored
+    if dice.one_in(3):
+        stored["provider_allow_list"] = dice.some(SLUGS, 3)
+    if dice.one_in(3):
+        stored["model_deny_list"] = dice.some([*MODELS, *DIRECT_MODELS, "A/One:free"], 3)
+    offers = [None, {"one": "One", "two:x": "TWO:x"}, {"one": "one"}, {}]
+    credentials = [
+        DirectCredential(name, f"credential-{name}", dice.choices(offers, weights=(3, 3, 2, 1))[0])
+        for name in DIRECT_PROVIDERS
+        if not dice.one_in(3)
+    ]
+    return organization(stored, plan="teams" if dice.one_in(12) else "enterprise", credentials=credentials)
 
 
-@st.composite
-def owners(draw: st.DrawFn) -> Owner:
-    plan = draw(st.sampled_from(["enterprise"] * 7 + ["teams"]))
-    return organization(draw(stored_settings()), plan=plan, credentials=draw(credentials()))
+numbers = st.integers(0, 5_000)
+installations = numbers.map(installation)
+customers = numbers.map(customer)
+api_kinds = st.sampled_from([None, *ApiKind])
+names = st.sampled_from([*MODELS, *TIERS, *DIRECT_MODELS, *NEVER])
 
 
 @dataclass(frozen=True)
@@ -136,11 +137,15 @@ class Case:
         return resolve(self.asked, self.owner, self.world, api_kind=self.api_kind)
 
 
-@st.composite
-def cases(draw: st.DrawFn) -> Case:
-    model = "kilo-auto/org" if draw(st.integers(0, 3)) else draw(targets_as_stored())
-    mode = draw(st.sampled_from([*MODES, "", "unknown"]))
-    return Case(read_request(model, mode), draw(owners()), draw(worlds()), draw(API_KINDS))
+def cases_of(models: st.SearchStrategy[str], modes: Sequence[str]) -> st.SearchStrategy[Case]:
+    asked = st.builds(read_request, models, st.sampled_from(modes))
+    return st.builds(Case, asked, customers, installations, api_kinds)
+
+
+auto_cases = cases_of(st.just("kilo-auto/org"), [*MODES, "", "unknown"])
+auto_cases_in_a_mode = cases_of(st.just("kilo-auto/org"), [*MODES, "unknown"])
+by_name_cases = cases_of(names.filter(lambda name: name[:13] != "kilo-auto/org"), ["", "code"])
+cases = auto_cases | by_name_cases
 
 
 # ---------------------------------------------------------------- the rules once more
@@ -159,8 +164,11 @@ def expected(case: Case) -> RefusalCode | tuple[str, list[str]]:
     if owner.settings.default_model != "kilo-auto/org":
         return RefusalCode.NOT_ENABLED
     followed = [mode for mode in (asked.mode, ALIASES.get(asked.mode)) if mode in auto.routes]
-    target = auto.routes[followed[0]] if followed else auto.fallback_model
-    return RefusalCode.NO_FALLBACK if not target else expected_of_target(target, case, asked_by_name=False)
+    if followed:
+        return expected_of_target(auto.routes[followed[0]], case, asked_by_name=False)
+    if not auto.fallback_model:
+        return RefusalCode.NO_FALLBACK
+    return expected_of_target(auto.fallback_model, case, asked_by_name=False)
 
 
 def expected_of_target(target: str, case: Case, *, asked_by_name: bool) -> RefusalCode | tuple[str, list[str]]:
@@ -251,8 +259,8 @@ def serving(model: CatalogModel) -> set[str]:
     return set(model.serving_providers) or {model.id.split("/", maxsplit=1)[0]}
 
 
-@settings(thorough, max_examples=600)
-@given(cases())
+@settings(thorough, max_examples=1500)
+@given(cases)
 def test_a_decision_is_what_a_plain_reading_of_the_rules_says(case: Case) -> None:
     decision = case.decide()
     if decision.target is None:
@@ -262,11 +270,37 @@ def test_a_decision_is_what_a_plain_reading_of_the_rules_says(case: Case) -> Non
         assert (decision.target.id, [choice.id for choice in decision.target.models]) == expected(case)
 
 
+def test_what_is_generated_reaches_every_outcome() -> None:
+    """Properties of decisions that are never made would say nothing."""
+    seen: Counter[str] = Counter()
+    for number in range(4_000):
+        dice = Dice(10_000 + number)
+        model = "kilo-auto/org" if number % 3 else dice.choice([*TIERS, *DIRECT_MODELS, *MODELS, *NEVER])
+        case = Case(
+            read_request(model, dice.choice(MODES)),
+            customer(number),
+            installation(dice.randrange(500)),
+            dice.choice([None, *ApiKind]),
+        )
+        decision = case.decide()
+        seen[decision.refusal.code if decision.refusal else ""] += 1
+        if decision.target and decision.route:
+            seen[f"{decision.route.kind} {decision.target.kind}"] += 1
+            seen["several models"] += len(decision.target.models) > 1
+            seen["free variants"] += bool(decision.target.free_models)
+            seen["confined"] += decision.target.models[0].only_providers is not None
+    kinds = {f"{route} {target}" for route in RouteKind for target in TargetKind}
+    never = {RefusalCode.MALFORMED_SETTINGS, RefusalCode.TARGET_TOO_LONG}
+    rare = {name for name in {*RefusalCode, *kinds, "several models", "free variants", "confined"} if seen[name] < 3}
+    assert rare == never
+    assert seen[""] > 600
+
+
 # ---------------------------------------------------------------- a decision by itself
 
 
 @thorough
-@given(cases())
+@given(cases)
 def test_a_decision_has_a_target_or_a_refusal_and_says_why(case: Case) -> None:
     decision = case.decide()
     assert (decision.target is None) != (decision.refusal is None)
@@ -283,7 +317,7 @@ def test_a_decision_has_a_target_or_a_refusal_and_says_why(case: Case) -> None:
 
 
 @thorough
-@given(cases())
+@given(cases)
 def test_the_same_input_gives_the_same_decision_by_the_same_steps(case: Case) -> None:
     first, again = case.decide(), case.decide()
     assert first == again
@@ -291,16 +325,14 @@ def test_the_same_input_gives_the_same_decision_by_the_same_steps(case: Case) ->
 
 
 @thorough
-@given(cases())
+@given(cases)
 def test_nothing_depends_on_the_order_in_which_things_are_stored(case: Case) -> None:
     owner, at, auto = case.owner, case.world, case.owner.settings.organization_auto
     if auto is not None:
         auto = dataclasses.replace(auto, routes=turned(auto.routes))
     other = Case(
         case.asked,
-        Owner(
-            owner.plan, dataclasses.replace(owner.settings, organization_auto=auto), dict(turned(owner.credentials))
-        ),
+        Owner(owner.plan, dataclasses.replace(owner.settings, organization_auto=auto), dict(turned(owner.credentials))),
         World(
             None if at.catalog is None else turned(at.catalog),
             turned(at.direct_providers),
@@ -319,9 +351,8 @@ def turned(mapping: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 @thorough
-@given(cases())
+@given(auto_cases)
 def test_what_resolution_returns_is_what_validation_of_the_route_returns(case: Case) -> None:
-    assume(case.asked.is_organization_auto)
     decision = case.decide()
     if decision.route is None:
         assert decision.target is None
@@ -333,7 +364,7 @@ def test_what_resolution_returns_is_what_validation_of_the_route_returns(case: C
 
 
 @thorough
-@given(cases())
+@given(cases)
 def test_the_target_is_the_routes_and_its_models_are_what_the_target_means(case: Case) -> None:
     decision = case.decide()
     if decision.target is None:
@@ -373,7 +404,7 @@ def ids(choices: tuple[ModelChoice, ...]) -> set[str]:
 
 
 @thorough
-@given(cases(), st.sampled_from(MODES), targets)
+@given(auto_cases, st.sampled_from(MODES), names)
 def test_routes_of_other_modes_do_not_matter(case: Case, mode: str, target: str) -> None:
     auto = case.owner.settings.organization_auto
     assume(auto is not None)
@@ -389,7 +420,7 @@ def test_routes_of_other_modes_do_not_matter(case: Case, mode: str, target: str)
 
 
 @thorough
-@given(cases())
+@given(cases)
 def test_without_the_credential_there_is_no_direct_target(case: Case) -> None:
     without = dataclasses.replace(case, owner=dataclasses.replace(case.owner, credentials={}))
     decision = without.decide()
@@ -398,7 +429,7 @@ def test_without_the_credential_there_is_no_direct_target(case: Case) -> None:
 
 
 @thorough
-@given(cases())
+@given(cases)
 def test_a_direct_target_is_behind_the_organizations_own_credential_for_its_provider(case: Case) -> None:
     target = case.decide().target
     if target is None or target.kind is not TargetKind.DIRECT:
@@ -413,7 +444,7 @@ def test_a_direct_target_is_behind_the_organizations_own_credential_for_its_prov
 
 
 @thorough
-@given(cases(), st.sampled_from(DIRECT_PROVIDERS))
+@given(cases, st.sampled_from(DIRECT_PROVIDERS))
 def test_a_credential_that_goes_takes_only_its_own_models_along(case: Case, provider: str) -> None:
     kept = {name: value for name, value in case.owner.credentials.items() if name != provider}
     before = case.decide()
@@ -431,7 +462,7 @@ def test_a_credential_that_goes_takes_only_its_own_models_along(case: Case, prov
 
 
 @thorough
-@given(cases())
+@given(cases)
 def test_with_a_policy_in_force_no_model_outside_it_is_chosen(case: Case) -> None:
     owner, target = case.owner, case.decide().target
     assume(owner.plan == "enterprise")
@@ -454,7 +485,7 @@ def test_with_a_policy_in_force_no_model_outside_it_is_chosen(case: Case) -> Non
 
 
 @thorough
-@given(cases(), st.lists(st.sampled_from([*MODELS, *DIRECT_MODELS]), min_size=1))
+@given(cases, st.lists(st.sampled_from([*MODELS, *DIRECT_MODELS]), min_size=1))
 def test_a_longer_deny_list_never_allows_more(case: Case, entries: list[str]) -> None:
     deny_list = case.owner.settings.model_deny_list | {entry.partition(":")[0] for entry in entries}
     stored = dataclasses.replace(case.owner.settings, model_deny_list=deny_list)
@@ -467,9 +498,8 @@ def test_a_longer_deny_list_never_allows_more(case: Case, entries: list[str]) ->
 
 
 @thorough
-@given(cases())
+@given(by_name_cases)
 def test_a_plan_without_a_policy_is_decided_as_if_nothing_were_stored(case: Case) -> None:
-    assume(not case.asked.is_organization_auto)
     teams = dataclasses.replace(case.owner, plan="teams")
     bare = dataclasses.replace(
         teams,
@@ -482,7 +512,7 @@ def test_a_plan_without_a_policy_is_decided_as_if_nothing_were_stored(case: Case
 
 
 @thorough
-@given(cases(), st.text(max_size=40), st.booleans())
+@given(cases, st.text(max_size=40), st.booleans())
 def test_the_chosen_model_is_one_of_the_targets_and_stays_it(case: Case, session: str, has_balance: bool) -> None:
     target = case.decide().target
     assume(target is not None)
@@ -498,18 +528,18 @@ def test_the_chosen_model_is_one_of_the_targets_and_stays_it(case: Case, session
 
 
 @thorough
-@given(cases(), st.text(alphabet=" \t\r\n", max_size=5), st.text(alphabet=" \t\r\n", max_size=5), st.data())
+@given(
+    auto_cases_in_a_mode, st.text(alphabet=" \t\r\n", max_size=5), st.text(alphabet=" \t\r\n", max_size=5), st.data()
+)
 def test_how_a_mode_is_spelled_does_not_matter(case: Case, before: str, after: str, data: st.DataObject) -> None:
-    assume(case.asked.is_organization_auto and case.asked.mode)
     letters = (data.draw(st.sampled_from([letter, letter.upper()])) for letter in case.asked.mode)
     asked = read_request("Kilo-Auto/Org", f"{before}{''.join(letters)}{after}")
     assert dataclasses.replace(case, asked=asked).decide() == case.decide()
 
 
 @thorough
-@given(cases())
+@given(auto_cases_in_a_mode)
 def test_how_the_mode_was_said_does_not_matter_to_what_is_decided(case: Case) -> None:
-    assume(case.asked.is_organization_auto and case.asked.mode)
     said = case.decide()
     for asked in (
         read_request(f"kilo-auto/org:{case.asked.mode}"),
@@ -533,7 +563,7 @@ def test_any_text_can_be_read_as_a_request(model: str, header: str, key_default:
 
 
 @thorough
-@given(st.text(), owners(), worlds(), API_KINDS)
+@given(st.text(), customers, installations, api_kinds)
 def test_any_text_can_be_asked_for_or_be_a_target(text: str, owner: Owner, at: World, api_kind: ApiKind | None) -> None:
     """Nothing that a client or an admin can type is an error of ours, or leads anywhere but to itself."""
     result = validate_target(text, owner, at, mode="", api_kind=api_kind, trace=Trace())

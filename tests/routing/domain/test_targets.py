@@ -123,9 +123,7 @@ def test_5_a_direct_model_with_the_organizations_credential() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "credentials", [[], [credential(OPENAI_BYOK, "kimi-k3")]], ids=["none", "of another provider"]
-)
+@pytest.mark.parametrize("credentials", [[], [credential(OPENAI_BYOK, "kimi-k3")]], ids=["none", "of another provider"])
 @pytest.mark.parametrize("api_kind", [None, *ApiKind])
 def test_5_without_a_credential_it_is_refused_by_the_providers_name(
     credentials: list[DirectCredential], api_kind: ApiKind | None
@@ -136,9 +134,7 @@ def test_5_without_a_credential_it_is_refused_by_the_providers_name(
     assert "no enabled credential for Neuralwatt" in refusal.message
 
 
-@pytest.mark.parametrize(
-    ("api_kind", "supported"), [(None, True), (CHAT, True), (RESPONSES, False), (MESSAGES, False)]
-)
+@pytest.mark.parametrize(("api_kind", "supported"), [(None, True), (CHAT, True), (RESPONSES, False), (MESSAGES, False)])
 def test_5_the_provider_must_speak_the_api_kind_when_it_is_known(api_kind: ApiKind | None, supported: bool) -> None:
     result = validate(NEURALWATT_KIMI, NEURALWATT_OWNER, api_kind=api_kind)
     if supported:

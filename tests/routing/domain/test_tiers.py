@@ -59,7 +59,9 @@ def test_the_id_of_a_tier(tier: Tier) -> None:
     assert tier_of(tier.model_id) is tier
 
 
-@pytest.mark.parametrize("model_id", ["free", "kilo-auto/", "kilo-auto/org", "kilo-auto/FREE", "x/free", "kilo-auto/free:x"])
+@pytest.mark.parametrize(
+    "model_id", ["free", "kilo-auto/", "kilo-auto/org", "kilo-auto/FREE", "x/free", "kilo-auto/free:x"]
+)
 def test_what_is_no_tier(model_id: str) -> None:
     assert tier_of(model_id) is None
 
@@ -95,7 +97,9 @@ def test_the_most_specific_row_wins(dropped: int) -> None:
         ("", None, "x/any"),
     ],
 )
-def test_a_row_for_the_mode_is_more_specific_than_one_for_the_api(mode: str, api_kind: ApiKind | None, model: str) -> None:
+def test_a_row_for_the_mode_is_more_specific_than_one_for_the_api(
+    mode: str, api_kind: ApiKind | None, model: str
+) -> None:
     table = TierTable(
         {
             ("frontier", "", ""): TierChoice(("x/any",)),

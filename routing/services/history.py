@@ -1,0 +1,101 @@
+"""Going back to an earlier version of the settings: an ordinary change, validated like any other."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.http import Http404
+
+from organizations.models import AuditAction, Organization, SettingsVersion
+from organizations.permissions import Ability
+from organizations.selectors import ROUTING_KEYS
+from routing.domain.diff import settings_difference
+from routing.domain.types import MAX_ROUTES, ORGANIZATION_AUTO, Refusal
+from routing.services.frame import Acting, Change, changing, stored_auto
+from routing.services.model_policy import breaking
+from routing.services.organization_auto import ADMINS_CONFIGURE, KEY, valid_slug
+from routing.services.refusals import invalid, invalid_target
+
+_POLICY_KEYS = ("provider_allow_list", "model_deny_list")
+
+
+def settings_restore(*, organization_id: UUID, acting: Acting, version: int) -> Organization:
+    """Bring back the routing settings of a version. What does not validate today refuses the restore whole, by name.
+
+    Setting up Organization Auto again (turning it on, other routes, another fallback) needs the release toggle and the
+    plan, as it does otherwise; leaving it does not.
+    """
+    if _sets_up_auto(organization_id, version):
+        acting.require_toggle(organization_id)
+    with changing(organization_id, acting) as change:
+        change.require(Ability.CONFIGURE_ROUTING, ADMINS_CONFIGURE)
+        kept = _version(organization_id, version)
+        restored = {key: kept.settings[key] for key in ROUTING_KEYS if key in kept.settings}
+        others = {key: value for key, value in change.settings.items() if key not in ROUTING_KEYS}
+        before = change.organization.settings
+        change.settings = {**others, **restored}
+        differences = settings_difference(before, change.settings)
+        if not differences:
+            return change.organization
+        _require_valid(change, before)
+        row = change.record(
+            AuditAction.SETTINGS_RESTORED,
+            f"Settings of routing version {version} restored",
+            {difference.path: (difference.before, difference.after) for difference in differences},
+            target_kind="settings_version",
+            target_id=str(version),
+        )
+        change.commit(row)
+        return change.organization
+
+
+def _version(organization_id: UUID, version: int) -> SettingsVersion:
+    found = SettingsVersion.objects.filter(organization_id=organization_id, routing_version=version).first()
+    if found is None:
+        raise Http404
+    return found
+
+
+def _sets_up_auto(organization_id: UUID, version: int) -> bool:
+    """Whether the restore would set something up; asked before the lock, because the toggle may call the network.
+
+    Both sides are read again under the lock; a change in between at worst asks the toggle once too often, or is refused
+    by `_require_plan`.
+    """
+    stored = Organization.objects.filter(pk=organization_id).values_list("settings", flat=True).first()
+    if stored is None:
+        raise Http404
+    return _differs_in_auto(stored, _version(organization_id, version).settings)
+
+
+def _differs_in_auto(before: dict[str, Any], after: dict[str, Any]) -> bool:
+    turned_on = after.get("default_model") == ORGANIZATION_AUTO != before.get("default_model")
+    return turned_on or (KEY in after and after[KEY] != before.get(KEY))
+
+
+def _require_valid(change: Change, before: dict[str, Any]) -> None:
+    """The rules of each kind of change that this restore amounts to."""
+    after = change.settings
+    if _differs_in_auto(before, after) or any(before.get(key) != after.get(key) for key in _POLICY_KEYS):
+        change.require_enterprise()
+    default = after.get("default_model")
+    if KEY in after and (_differs_in_auto(before, after) or default == ORGANIZATION_AUTO):
+        _require_valid_auto(change)
+    if default and default != ORGANIZATION_AUTO and default != before.get("default_model"):
+        result = change.validate(default)
+        if isinstance(result, Refusal):
+            raise invalid_target("default_model", result)
+
+
+def _require_valid_auto(change: Change) -> None:
+    routes = stored_auto(change.settings)["routes"]
+    if len(routes) > MAX_ROUTES:
+        raise invalid("version", f"An organization has at most {MAX_ROUTES} routes.", code="too_many_routes")
+    for slug in routes:
+        valid_slug(slug)
+    broken = breaking(change)
+    if broken:
+        names = ", ".join(f'"{entry["slug"]}"' for entry in broken)
+        message = f"That version does not validate today, because of these routes: {names}."
+        raise invalid("version", message, code="version_does_not_validate", broken=broken)

@@ -1,0 +1,141 @@
+"""The model policy and data collection: what an organization allows, and what a change of it would break."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+from kilo_gateway.api_errors import ErrorType, GatewayError
+from organizations.models import AuditAction, Organization
+from organizations.permissions import Ability
+from routing.domain.settings import normalized_model_id
+from routing.domain.types import ORGANIZATION_AUTO, Refusal
+from routing.services.frame import Acting, Change, changing, stored_auto
+from routing.services.organization_auto import ADMINS_CONFIGURE
+from routing.services.refusals import invalid
+
+PROVIDER = re.compile(r"[a-z0-9][a-z0-9._/-]{0,99}")
+MAX_ENTRIES = 2000
+FALLBACK = "fallback"
+
+
+def model_policy_set(
+    *,
+    organization_id: UUID,
+    acting: Acting,
+    provider_allow_list: Sequence[str] | None,
+    model_deny_list: Sequence[str],
+) -> Organization:
+    """Replace the model policy. None as allow list means every provider, also those to come; an empty one means none.
+
+    While Organization Auto is on, a policy that breaks a route or the fallback is refused whole, and the answer lists
+    all that would break. A concrete default model that the policy refuses is cleared, and the audit row says so.
+    """
+    allowed = None if provider_allow_list is None else _providers(provider_allow_list)
+    refused = _models(model_deny_list)
+    with changing(organization_id, acting) as change:
+        change.require(Ability.CONFIGURE_ROUTING, ADMINS_CONFIGURE)
+        change.require_enterprise()
+        before = (change.settings.get("provider_allow_list"), list(change.settings.get("model_deny_list") or []))
+        if before == (allowed, refused):
+            return change.organization
+        _edit(change, allowed, refused)
+        default = change.settings.get("default_model")
+        message = "Model policy changed"
+        changes = {
+            "provider_allow_list": (before[0], allowed),
+            "model_deny_list": (before[1], refused),
+        }
+        if default == ORGANIZATION_AUTO:
+            _require_nothing_breaks(change)
+        elif default and isinstance(change.validate(default), Refusal):
+            del change.settings["default_model"]
+            changes["default_model"] = (default, None)
+            message += f'; the default model "{default}" is refused by it and was cleared'
+        change.commit(change.record(AuditAction.MODEL_POLICY_CHANGED, message, changes))
+        return change.organization
+
+
+def _edit(change: Change, allowed: list[str] | None, refused: list[str]) -> None:
+    if allowed is None:
+        change.settings.pop("provider_allow_list", None)
+    else:
+        change.settings["provider_allow_list"] = allowed
+    if refused:
+        change.settings["model_deny_list"] = refused
+    else:
+        change.settings.pop("model_deny_list", None)
+
+
+def _require_nothing_breaks(change: Change) -> None:
+    broken = breaking(change)
+    if broken:
+        names = ", ".join(f'"{entry["slug"]}"' for entry in broken)
+        raise GatewayError(
+            ErrorType.INVALID_REQUEST,
+            400,
+            f"The policy would break these routes of Organization Auto: {names}. Change them first.",
+            code="policy_breaks_routes",
+            details={"broken": broken},
+        )
+
+
+def breaking(change: Change) -> list[dict[str, str]]:
+    """The routes, and the fallback under its name, that do not validate under the settings as edited so far."""
+    auto = stored_auto(change.settings)
+    targets = [*auto["routes"].items(), (FALLBACK, auto["fallback_model"] or "")]
+    results = [(slug, target, change.validate(target)) for slug, target in targets]
+    return [
+        {"slug": slug, "target": target, "reason": result.message, "code": result.code.value}
+        for slug, target, result in results
+        if isinstance(result, Refusal)
+    ]
+
+
+def _providers(entries: Iterable[str]) -> list[str]:
+    slugs = _unique(entry.strip().lower() for entry in entries)
+    _require(slugs, PROVIDER, "provider_allow_list", "is not the slug of a provider")
+    return slugs
+
+
+def _models(entries: Iterable[str]) -> list[str]:
+    models = _unique(normalized_model_id(entry) for entry in entries)
+    _require(models, re.compile(r"[^\s\x00-\x1f]{1,200}"), "model_deny_list", "is not a model id")
+    return models
+
+
+def _unique(entries: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(entries))
+
+
+def _require(entries: list[str], shape: re.Pattern[str], field: str, message: str) -> None:
+    if len(entries) > MAX_ENTRIES:
+        raise invalid(field, f"A list has at most {MAX_ENTRIES} entries.")
+    for entry in entries:
+        if not shape.fullmatch(entry):
+            raise invalid(field, f'"{entry[:100]}" {message}.')
+
+
+def data_collection_set(*, organization_id: UUID, acting: Acting, data_collection: str | None) -> Organization:
+    """Say whether upstream providers may keep what they are sent: `allow`, `deny`, or None for their own default."""
+    if data_collection not in {None, "allow", "deny"}:
+        raise invalid("data_collection", 'Data collection is "allow", "deny" or null.')
+    with changing(organization_id, acting) as change:
+        change.require(
+            Ability.MANAGE_SPENDING, "Only owners, admins and billing managers decide about data collection."
+        )
+        before = change.settings.get("data_collection")
+        if before == data_collection:
+            return change.organization
+        if data_collection is None:
+            change.settings.pop("data_collection", None)
+        else:
+            change.settings["data_collection"] = data_collection
+        row = change.record(
+            AuditAction.DATA_COLLECTION_CHANGED,
+            f"Data collection changed from {before or 'the default'} to {data_collection or 'the default'}",
+            {"data_collection": (before, data_collection)},
+        )
+        change.commit(row)
+        return change.organization
