@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+import uuid
 from collections.abc import Mapping
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Any
 
+import psycopg
 from django.core.exceptions import PermissionDenied
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpResponse
 from rest_framework import exceptions
+from rest_framework.settings import api_settings
 
 from kilo_gateway import logs
 
@@ -107,6 +111,14 @@ def error_response(error: GatewayError, *, anthropic: bool = False) -> HttpRespo
     return HttpResponse(content, status=error.status, content_type="application/json", headers=error.headers)
 
 
+def outer_error_response(error: GatewayError, *, anthropic: bool = False) -> HttpResponse:
+    """The answer for an error outside of middleware and of the proxy's exchange, with a request id of its own."""
+    response = error_response(error, anthropic=anthropic)
+    for name in ("x-request-id", "request-id") if anthropic else ("x-request-id",):
+        response.headers[name] = response.headers.get("x-request-id") or str(uuid.uuid4())
+    return response
+
+
 def authentication_required() -> GatewayError:
     """Nothing was presented that could be a credential."""
     return GatewayError(
@@ -125,6 +137,14 @@ def invalid_token() -> GatewayError:
         "The API key is not valid: it is unknown, revoked or expired.",
         code="INVALID_TOKEN",
         headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
+    )
+
+
+def method_not_allowed(*allowed: str) -> GatewayError:
+    """The address is right and the method is not."""
+    methods = ", ".join(allowed)
+    return GatewayError(
+        ErrorType.METHOD_NOT_ALLOWED, 405, f"Only {methods} is possible here.", headers={"Allow": methods}
     )
 
 
@@ -159,10 +179,12 @@ def as_gateway_error(error: Exception) -> GatewayError:
         return GatewayError(ErrorType.NOT_FOUND, 404, "Not found.")
     if isinstance(error, PermissionDenied):
         return GatewayError(ErrorType.ACCESS_DENIED, 403, "You may not do this.")
+    if isinstance(error, exceptions.ValidationError):
+        return _validation_error(error)
     if isinstance(error, exceptions.APIException):
         error_type = _BY_STATUS.get(error.status_code, ErrorType.INVALID_REQUEST)
-        return GatewayError(error_type, error.status_code, _sentence(error))
-    if isinstance(error, (OperationalError, InterfaceError)):
+        return GatewayError(error_type, error.status_code, _sentence(error), headers=_headers(error))
+    if isinstance(error, (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)):
         log.error("The database does not answer: %s", type(error).__name__)
         return temporarily_unavailable("The gateway's database does not answer. Try again shortly.", code="database")
     log.error("Unexpected error", exc_info=error)
@@ -170,6 +192,35 @@ def as_gateway_error(error: Exception) -> GatewayError:
     return GatewayError(
         ErrorType.INTERNAL_ERROR, status, f"Something went wrong in the gateway. Request id: {logs.request_id.get()}"
     )
+
+
+def _validation_error(error: exceptions.ValidationError) -> GatewayError:
+    """400 with what is wrong by field; the message is the first of it."""
+    fields = _by_field(error.detail)
+    name, messages = next(iter(fields.items()), ("body", ["It is not valid."]))
+    message = f"{name}: {messages[0]}"
+    return GatewayError(ErrorType.INVALID_REQUEST, 400, message, code="invalid", details={"fields": fields})
+
+
+def _by_field(detail: Any, path: str = "") -> dict[str, list[str]]:
+    """DRF's nested details with the path of each field as its name; what is about the whole is about the body."""
+    if isinstance(detail, Mapping):
+        found: dict[str, list[str]] = {}
+        for name, inner in detail.items():
+            parts = [path] if name == api_settings.NON_FIELD_ERRORS_KEY else [path, str(name)]
+            found |= _by_field(inner, ".".join(filter(None, parts)))
+        return found
+    return {path or "body": [str(message) for message in (detail if isinstance(detail, list) else [detail])]}
+
+
+def _headers(error: exceptions.APIException) -> dict[str, str]:
+    """What DRF notes on its exceptions for the answer's head."""
+    headers = {}
+    if challenge := getattr(error, "auth_header", None):
+        headers["WWW-Authenticate"] = str(challenge)
+    if wait := getattr(error, "wait", None):
+        headers["Retry-After"] = str(math.ceil(wait))
+    return headers
 
 
 def _sentence(error: exceptions.APIException) -> str:

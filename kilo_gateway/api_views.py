@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, NoReturn
+from collections.abc import Iterable
+from typing import Any, NoReturn
 
-from django.http import HttpResponseBase
+from django.http import HttpRequest
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
@@ -19,19 +19,19 @@ from kilo_gateway.api_errors import authentication_required
 class AlwaysJson(BaseContentNegotiation):
     """JSON, whatever the request's `Accept` says: agents send all sorts of things there and can read nothing else."""
 
-    def select_parser(self, request: Request, parsers: Sequence[BaseParser]) -> BaseParser:
-        return parsers[0]
+    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser:
+        return next(iter(parsers))
 
     def select_renderer(
-        self, request: Request, renderers: Sequence[BaseRenderer], format_suffix: str | None = None
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
     ) -> tuple[BaseRenderer, str]:
-        return renderers[0], renderers[0].media_type
+        renderer = next(iter(renderers))
+        return renderer, str(renderer.media_type)
 
 
-class ReadView(APIView):
-    """An endpoint that only tells: GET and HEAD with a key, OPTIONS says just that, nothing is cached on the way."""
+class ApiView(APIView):
+    """An endpoint for programs: JSON in and out, nothing is kept on the way, OPTIONS says which methods there are."""
 
-    http_method_names: ClassVar[list[str]] = ["get", "head", "options"]
     content_negotiation_class = AlwaysJson
 
     def permission_denied(self, request: Request, message: str | None = None, code: str | None = None) -> NoReturn:
@@ -39,13 +39,18 @@ class ReadView(APIView):
             raise authentication_required()
         super().permission_denied(request, message, code)
 
-    def options(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def options(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:
         """The methods are in the header `Allow`; DRF's own answer would also describe the view's code."""
         return Response(status=204)
 
-    def finalize_response(
-        self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any
-    ) -> HttpResponseBase:
-        final: HttpResponseBase = super().finalize_response(request, response, *args, **kwargs)
+    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
+        final = super().finalize_response(request, response, *args, **kwargs)
         final.setdefault("Cache-Control", "private, no-store")
+        final.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
         return final
+
+
+class ReadView(ApiView):
+    """An endpoint that only tells: GET and HEAD with a key."""
+
+    http_method_names: list[str] = ["get", "head", "options"]

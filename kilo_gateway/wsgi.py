@@ -15,14 +15,28 @@ from django.core.wsgi import get_wsgi_application
 
 _pages = get_wsgi_application()
 
-from django.core.handlers.wsgi import WSGIRequest
+from django.core.handlers.wsgi import WSGIRequest, get_path_info
 from django.http import HttpResponseBase, StreamingHttpResponse
+from django.urls import is_valid_path
 
+from kilo_gateway.api_errors import ErrorType, GatewayError, outer_error_response
 from routing.catalog.background import start_background_sync
 from routing.proxy.urls import PROXY_VIEWS
 
 start_background_sync()
 
+
+class Request(WSGIRequest):
+    """A request whose `Content-Type` may be anything: one that cannot be parsed counts as none, and is no failure."""
+
+    def _set_content_type_params(self, meta: dict[str, Any]) -> None:
+        try:
+            super()._set_content_type_params(meta)  # type: ignore[misc]  # the stubs leave it out
+        except (TypeError, ValueError):
+            self.content_type, self.content_params = "", {}
+
+
+_pages.request_class = Request
 
 
 def application(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
@@ -32,10 +46,22 @@ def application(environ: dict[str, Any], start_response: StartResponse) -> Itera
     browser's protection, and they close what they open themselves.
     """
     view = PROXY_VIEWS.get(environ["PATH_INFO"])
-    if view is None:
+    if view is not None:
+        response = view(Request(environ))
+    elif (unknown := _unknown_api_address(environ)) is not None:
+        response = unknown
+    else:
         return _pages(environ, start_response)
-    response: HttpResponseBase = view(WSGIRequest(environ))
     start_response(f"{response.status_code} {response.reason_phrase}", [(k, str(v)) for k, v in response.items()])
     if isinstance(response, StreamingHttpResponse):
         return response
     return [response.content]  # type: ignore[attr-defined]  # every other response has content
+
+
+def _unknown_api_address(environ: dict[str, Any]) -> HttpResponseBase | None:
+    """404 as clients of the API read it: Django's own is a page for people."""
+    path = get_path_info(environ)
+    if not path.startswith("/api/") or is_valid_path(path):
+        return None
+    error = GatewayError(ErrorType.NOT_FOUND, 404, "There is no such address in this API.")
+    return outer_error_response(error, anthropic="/messages" in path)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from kilo_gateway.api_views import ReadView
-from organizations.models import User
+from organizations.callers import person_and_key
 from organizations.selectors import membership_or_404, routing_settings
 
 
@@ -16,7 +14,7 @@ class UserView(ReadView):
     """The person behind the key."""
 
     def get(self, request: Request) -> Response:
-        user = cast("User", request.user)
+        user, _ = person_and_key(request)
         return Response({"id": user.pk, "email": user.email, "name": user.name})
 
 
@@ -24,7 +22,8 @@ class OrganizationView(ReadView):
     """An organization as one of its members sees it; of its settings, what is about routing."""
 
     def get(self, request: Request, organization_id: str) -> Response:
-        membership = membership_or_404(cast("User", request.user), organization_id, key=request.auth)
+        user, key = person_and_key(request)
+        membership = membership_or_404(user, organization_id, key=key)
         organization = membership.organization
         return Response(
             {

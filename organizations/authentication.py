@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from rest_framework.authentication import BaseAuthentication
+from django.http import HttpRequest
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 
-from kilo_gateway.api_errors import invalid_token
+from kilo_gateway.api_errors import ErrorType, GatewayError, invalid_token
 from organizations.api_keys import MAX_LENGTH, key_hash
 from organizations.models import ApiKey, User
 
@@ -32,6 +34,22 @@ class ApiKeyAuthentication(BaseAuthentication):
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"
+
+
+class BrowserSession(SessionAuthentication):
+    """The session of a signed-in person; whatever is not a read needs the CSRF token."""
+
+    def enforce_csrf(self, request: HttpRequest) -> None:
+        """Raises 403 `csrf_failed`."""
+        try:
+            super().enforce_csrf(request)
+        except PermissionDenied:
+            raise GatewayError(
+                ErrorType.ACCESS_DENIED,
+                403,
+                "With a session, send the cookie 'csrftoken' in the header 'X-CSRFToken' too.",
+                code="csrf_failed",
+            ) from None
 
 
 def active_key(token: str) -> ApiKey | None:

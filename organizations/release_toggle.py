@@ -55,13 +55,17 @@ _ABSENT: Final = ToggleState(on=False, reason="PostHog has no such flag in this 
 
 
 def release_toggle(user: User, organization: Organization) -> ToggleState:
-    """The toggle for a person who acts for an organization; takes a second at most and never raises."""
+    """The toggle for a person who acts for an organization.
+
+    It never raises, and waits for PostHog for a second at most (two, where a definition alone does not say).
+    """
     if settings.DEBUG:
         return ToggleState(on=True, reason="DEBUG is on")
     if not settings.POSTHOG_API_KEY:
         rollout = settings.ORGANIZATION_AUTO_ROLLOUT
         return ToggleState(on=rollout == "on", reason=f"ORGANIZATION_AUTO_ROLLOUT is {rollout}")
-    flag = _posthog_flag(settings.POSTHOG_API_KEY, settings.POSTHOG_PERSONAL_API_KEY, settings.POSTHOG_HOST)
+    with _making:
+        flag = _posthog_flag(settings.POSTHOG_API_KEY, settings.POSTHOG_PERSONAL_API_KEY, settings.POSTHOG_HOST)
     return flag.state(_Subject(str(user.pk), user.email, str(organization.pk)))
 
 
@@ -268,7 +272,7 @@ class _PostHogFlag:
             if monotonic() < self._definitions.fresh_until:
                 return
             self._definitions.fetched = self._call(self._fetched_definitions)
-            self._client.load_feature_flags()
+            self._client.load_feature_flags()  # type: ignore[no-untyped-call]  # the library leaves it untyped
             self._definitions.fresh_until = monotonic() + REMEMBERED_SECONDS
 
     def _fetched_definitions(self) -> FlagDefinitionCacheData:
@@ -293,6 +297,10 @@ class _PostHogFlag:
         self._pause = (monotonic() + PAUSE_SECONDS, reason)
         log.warning('%s, so the release toggle "%s" counts as off', reason, FLAG)
         raise _Unanswered(reason)
+
+
+# The cache alone would let two first requests make two, each with a memory of its own.
+_making: Final = threading.Lock()
 
 
 @lru_cache(maxsize=1)
@@ -324,7 +332,11 @@ def _within_limit(ask: Callable[[], T], calls: threading.BoundedSemaphore) -> T:
         finally:
             calls.release()
 
-    threading.Thread(target=run, name="release-toggle", daemon=True).start()
+    try:
+        threading.Thread(target=run, name="release-toggle", daemon=True).start()
+    except RuntimeError:  # the machine has no thread left
+        calls.release()
+        raise
     return outcome.result(timeout=max(0.0, deadline - monotonic()))
 
 
@@ -345,11 +357,8 @@ def _explained(error: Exception) -> str:
     match error:
         case TimeoutError() | requests.Timeout():
             return f"PostHog did not answer within {ANSWER_LIMIT_SECONDS:g} s"
-        # Also a ConnectionError for requests, though the connection stood and what came was no JSON.
-        case requests.exceptions.ChunkedEncodingError() | requests.exceptions.ContentDecodingError():
-            return "PostHog's answer broke off"
         case requests.ConnectionError():
-            return "PostHog cannot be reached"
+            return "The connection to PostHog failed"
         case QuotaLimitError():
             return "PostHog's quota for feature flags is used up"
         case APIError():

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any, cast
+from typing import Any
 
-from django.http import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from kilo_gateway.api_errors import temporarily_unavailable
 from kilo_gateway.api_views import ReadView
-from organizations.models import Membership, Organization, User
+from organizations.callers import person_and_key
+from organizations.models import Membership, Organization
 from organizations.selectors import acting_membership, bound_organization_id, membership_or_404, memberships_of
 from routing.catalog.cache import CatalogUnreadable
 from routing.selectors import (
@@ -31,13 +31,14 @@ MICRODOLLARS = 1_000_000
 def acting_for(request: Request) -> Membership | None:
     """The membership for which the request acts, by the key or the header."""
     header = request.META.get(ORGANIZATION_HEADER, "")
-    return acting_membership(cast("User", request.user), header, key=request.auth)
+    user, key = person_and_key(request)
+    return acting_membership(user, header, key=key)
 
 
 class CatalogView(ReadView):
     """An endpoint that needs the catalog: 503 while that cannot be read."""
 
-    def handle_exception(self, exc: Exception) -> HttpResponseBase:
+    def handle_exception(self, exc: Exception) -> Response:
         if isinstance(exc, CatalogUnreadable):
             exc = temporarily_unavailable("The model catalog cannot be read at the moment.", code="catalog")
         return super().handle_exception(exc)
@@ -47,7 +48,8 @@ class CatalogView(ReadView):
         return membership.organization if membership else None
 
     def organization_or_404(self, request: Request, organization_id: str) -> Organization:
-        return membership_or_404(cast("User", request.user), organization_id, key=request.auth).organization
+        user, key = person_and_key(request)
+        return membership_or_404(user, organization_id, key=key).organization
 
 
 class ModelsView(CatalogView):
@@ -105,8 +107,8 @@ class ProfileView(ReadView):
     """
 
     def get(self, request: Request) -> Response:
-        user = cast("User", request.user)
-        memberships = memberships_of(user, key=request.auth)
+        user, key = person_and_key(request)
+        memberships = memberships_of(user, key=key)
         balances = balances_of(memberships)
         profile: dict[str, Any] = {
             "user": {"id": user.pk, "email": user.email, "name": user.name, "image": None},
@@ -121,7 +123,7 @@ class ProfileView(ReadView):
             ],
             "hasPersonalAccount": not memberships,
         }
-        if memberships and (bound_to := bound_organization_id(request.auth)):
+        if memberships and (bound_to := bound_organization_id(key)):
             profile["selectedOrganizationId"] = bound_to
         return Response(profile)
 

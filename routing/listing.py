@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from byok.providers import PROVIDERS, Provider, provider_for_model
+from byok.providers import Provider
 from byok.selectors import StoredCredential
 from routing.catalog.index import CatalogIndex
 from routing.domain.settings import OrganizationAuto
@@ -21,7 +21,7 @@ Entry = dict[str, Any]
 
 # What is said of a model of which nothing is known: enough for an agent's work, and not more than most can do.
 ASSUMED_CONTEXT_LENGTH: Final = 128_000
-ASSUMED_COMPLETION_TOKENS: Final = 8_192
+ASSUMED_COMPLETION_TOKENS: Final = 16_384
 # What nearly every model for agents takes. Without "tools" an agent would not offer the model.
 PARAMETERS: Final = ("max_tokens", "stop", "temperature", "tool_choice", "tools", "top_p")
 # As OpenRouter says of its own router: the price depends on where it leads.
@@ -97,14 +97,17 @@ def _known(listing: Listing, model_ids: Iterable[str]) -> list[Entry]:
     return [listing.by_id[model_id] for model_id in dict.fromkeys(model_ids) if model_id in listing.by_id]
 
 
-def organization_auto_entry(auto: OrganizationAuto, tiers: Iterable[Entry], listing: Listing) -> Entry:
+def organization_auto_entry(
+    auto: OrganizationAuto, tiers: Iterable[Entry], providers: Mapping[str, Provider], listing: Listing
+) -> Entry:
     """`kilo-auto/org`: what every target of the organization can do, because a client asks before it has a mode."""
     known = {entry["id"]: entry for entry in tiers} | dict(listing.by_id)
     targets: list[Entry] = []
     for target in dict.fromkeys([*auto.routes.values(), *filter(None, [auto.fallback_model])]):
         model_id = target.strip().lower()
-        direct = provider_for_model(model_id)
-        entry = _direct_entry(*direct, listing) if direct else known.get(model_id)
+        prefix, _, name = model_id.partition("/")
+        provider = providers.get(prefix)
+        entry = _direct_entry(provider, name, listing) if provider else known.get(model_id)
         if entry is not None:
             targets.append(entry)
     return _combined_entry(ORGANIZATION_AUTO, "Organization Auto", targets, 0)
@@ -129,14 +132,16 @@ def _combined_entry(model_id: str, name: str, models: Sequence[Entry], position:
     }
 
 
-def direct_entries(credentials: Iterable[StoredCredential], listing: Listing) -> list[Entry]:
+def direct_entries(
+    credentials: Iterable[StoredCredential], providers: Mapping[str, Provider], listing: Listing
+) -> list[Entry]:
     """The models that the organization's enabled credentials are known to give.
 
     Nothing for a provider without a model list: there any id works, and none can be listed.
     """
     entries: dict[str, Entry] = {}
     for credential in credentials:
-        provider = PROVIDERS.get(credential.provider_id)
+        provider = providers.get(credential.provider_id)
         if provider is None:
             continue
         for model in credential.offered_models or ():

@@ -26,6 +26,7 @@ from routing.domain.resolve import Asked, Decision, resolve
 from routing.domain.settings import MalformedSettings, parse_settings
 from routing.domain.targets import Owner
 from routing.domain.types import Refusal, RefusalCode, World
+from routing.proxy.connections import release_connection
 from routing.proxy.identity import Caller, Stamp
 
 MAX_ORGANIZATIONS = 4096
@@ -90,7 +91,11 @@ def settle(caller: Caller, asked: Asked, api_kind: ApiKind) -> Settled:
     with memory.lock:
         if (settled := memory.recall(key, caller.stamp)) is not None:
             return settled
-        settled = resolve_locked(caller.organization_id, caller.stamp, asked, api_kind)
+        try:
+            settled = resolve_locked(caller.organization_id, caller.stamp, asked, api_kind)
+        finally:
+            # The upstream's answer can last for minutes; the connection is wanted elsewhere in the meantime.
+            release_connection()
         memory.remember(key, settled)
         return settled
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from byok.providers import PROVIDERS
+from byok.providers import Provider
 from byok.selectors import StoredCredential, enabled_credentials
 from kilo_gateway.api_errors import ErrorType, GatewayError
 from organizations.models import Membership, Organization
@@ -14,6 +15,7 @@ from routing.catalog.cache import CatalogUnreadable
 from routing.catalog.index import CatalogIndex, CatalogProvider, current_index
 from routing.catalog.parse import provider_slug
 from routing.catalog.tiers import tier_table
+from routing.direct import direct_providers, without_secret
 from routing.domain.policy import denied, judge, policy_in_force
 from routing.domain.settings import MalformedSettings, RoutingSettings, parse_settings, state_of
 from routing.domain.targets import Owner, ValidTarget, validate_target
@@ -22,7 +24,6 @@ from routing.domain.types import (
     ENTERPRISE,
     ORGANIZATION_AUTO,
     CatalogModel,
-    DirectCredential,
     Refusal,
     RefusalCode,
     Tier,
@@ -53,19 +54,20 @@ def current_stamp(routing_version: int = 0) -> Stamp:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What the installation offers, and to whom: an organization, or (`organization` None) a person who acts for none."""
+    """What the installation offers, and to whom: an organization, or (None) a person who acts for none."""
 
     index: CatalogIndex
     tiers: TierTable
     organization: Organization | None
     settings: RoutingSettings
-    credentials: dict[str, StoredCredential]
+    providers: Mapping[str, Provider]
+    credentials: Mapping[str, StoredCredential]
 
     @property
     def plan(self) -> str:
         return self.organization.plan if self.organization else ""
 
-    def verdict_on(self, model: CatalogModel) -> tuple[str, ...] | None | Refusal:
+    def verdict_on(self, model: CatalogModel) -> tuple[str, ...] | Refusal | None:
         """The policy's judgement of a hosted model; see `routing.domain.policy.judge`."""
         return judge(model, self.plan, self.settings)
 
@@ -80,7 +82,7 @@ def offer_to(organization: Organization | None) -> Offer:
     stamp = current_stamp()
     index, tiers = current_index(stamp.catalog_snapshot_id), tier_table(stamp.tier_version)
     if organization is None:
-        return Offer(index, tiers, None, RoutingSettings(), {})
+        return Offer(index, tiers, None, RoutingSettings(), {}, {})
     try:
         settings = parse_settings(organization.settings)
     except MalformedSettings as error:
@@ -90,7 +92,8 @@ def offer_to(organization: Organization | None) -> Offer:
             f"The organization's routing settings are malformed: {error}.",
             code=RefusalCode.MALFORMED_SETTINGS,
         ) from error
-    return Offer(index, tiers, organization, settings, enabled_credentials(organization.pk))
+    credentials = enabled_credentials(organization.pk)
+    return Offer(index, tiers, organization, settings, direct_providers(organization), credentials)
 
 
 def model_entries(offer: Offer) -> list[Entry]:
@@ -104,13 +107,13 @@ def model_entries(offer: Offer) -> list[Entry]:
     auto = offer.settings.organization_auto
     tiers = tier_entries(offer.tiers, listing)
     if auto is not None and state_of(offer.plan, offer.settings).enabled:
-        entries.append(organization_auto_entry(auto, tiers, listing))
+        entries.append(organization_auto_entry(auto, tiers, offer.providers, listing))
     if not policy_in_force(offer.plan, offer.settings):
         entries += tiers
     entries += [entry for model, entry in listing.hosted if not isinstance(offer.verdict_on(model), Refusal)]
     entries += [
         entry
-        for entry in direct_entries(offer.credentials.values(), listing)
+        for entry in direct_entries(offer.credentials.values(), offer.providers, listing)
         if denied(entry["id"], offer.plan, offer.settings) is None
     ]
     return entries
@@ -151,16 +154,10 @@ def _is_valid(offer: Offer, target: str | None) -> str | None:
     """The canonical id of a target that may be used now."""
     if not target:
         return None
-    owner = Owner(offer.plan, offer.settings, {key: _direct(value) for key, value in offer.credentials.items()})
-    world = World(offer.index.models, PROVIDERS, offer.tiers)
+    owner = Owner(offer.plan, offer.settings, {key: without_secret(value) for key, value in offer.credentials.items()})
+    world = World(offer.index.models, offer.providers, offer.tiers)
     found = validate_target(target, owner, world, mode="", api_kind=None, trace=Trace())
     return found.id if isinstance(found, ValidTarget) else None
-
-
-def _direct(credential: StoredCredential) -> DirectCredential:
-    offered = credential.offered_models
-    models = None if offered is None else {model.lower(): model for model in offered}
-    return DirectCredential(credential.provider_id, str(credential.id), models)
 
 
 def _first_hosted(offer: Offer, *, only_free: bool = False) -> str | None:

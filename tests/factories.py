@@ -76,7 +76,7 @@ def bearer(key: ApiKey) -> dict[str, str]:
 
 
 class CredentialFactory(DjangoModelFactory[Credential]):
-    """A provider's key of an organization (or, with `user`, of a person), sealed as it would be; `secret` is its text."""
+    """A provider's key of an organization (or, with `user`, of a person), sealed as always; `secret` is its text."""
 
     class Meta:
         model = Credential

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from kilo_gateway.api_views import ReadView
-from organizations.models import User
+from organizations.callers import person_and_key
 from organizations.modes.config import readable_config
 from organizations.modes.models import CustomMode
 from organizations.selectors import membership_or_404
@@ -18,7 +18,8 @@ class ModesView(ReadView):
     """The stored modes, oldest first: neither the built-in ones, which clients have themselves, nor any route."""
 
     def get(self, request: Request, organization_id: str) -> Response:
-        membership = membership_or_404(cast("User", request.user), organization_id, key=request.auth)
+        user, key = person_and_key(request)
+        membership = membership_or_404(user, organization_id, key=key)
         modes = CustomMode.objects.filter(organization_id=membership.organization_id).order_by("created_at", "slug")
         return Response({"modes": [mode_row(mode) for mode in modes]})
 

@@ -81,8 +81,8 @@ _BUILT_IN: Final = (
         ),
         custom_instructions=(
             "Read the relevant code before you propose anything, and ask when an answer would change the plan. Write "
-            "the plan as a short ordered list of steps, each with its purpose and the files it concerns. Name risks and "
-            "what you decided against. Do not implement: offer to hand the finished plan to another mode."
+            "the plan as a short ordered list of steps, each with its purpose and the files it concerns. Name risks "
+            "and what you decided against. Do not implement: offer to hand the finished plan to another mode."
         ),
         groups=("read", EditLimit(r"\.md$", "Markdown files"), "browser", "mcp"),
     ),
@@ -119,8 +119,8 @@ _BUILT_IN: Final = (
         description="Find out why something fails",
         when_to_use="For errors, failing tests and behaviour that nobody understands yet.",
         role_definition=(
-            "You are a patient debugger. You reproduce a fault, narrow it down by evidence, and mend its cause, not its "
-            "symptom."
+            "You are a patient debugger. You reproduce a fault, narrow it down by evidence, and mend its cause, not "
+            "its symptom."
         ),
         custom_instructions=(
             "Collect several possible causes, then name the one or two that the evidence favours. Test them with logs, "
@@ -139,9 +139,9 @@ _BUILT_IN: Final = (
             "results and put them together."
         ),
         custom_instructions=(
-            "Do no part of the work yourself. Give every part all the context that it needs, its exact limits, and what "
-            "to report when it is done. Use the reports to decide what comes next, and tell the person why. At the end, "
-            "sum up what was achieved and what is left."
+            "Do no part of the work yourself. Give every part all the context that it needs, its exact limits, and "
+            "what to report when it is done. Use the reports to decide what comes next, and tell the person why. At "
+            "the end, sum up what was achieved and what is left."
         ),
     ),
 )
@@ -219,7 +219,7 @@ def _checked_groups(value: object) -> tuple[list[Group], list[str]]:
 def _checked_group(entry: object) -> tuple[Group, str]:
     if isinstance(entry, str):
         return entry, "" if entry in GROUPS else f'"{entry[:40]}" is not a group; there are: {", ".join(GROUPS)}.'
-    if not isinstance(entry, list) or len(entry) != 2 or entry[0] != LIMITABLE or not isinstance(entry[1], dict):  # noqa: PLR2004 - a pair
+    if not isinstance(entry, list) or len(entry) != 2 or entry[0] != LIMITABLE or not isinstance(entry[1], dict):
         return "", 'A group is a name, or the pair ["edit", {"fileRegex": ..., "description": ...}].'
     limit = entry[1]
     if not set(limit) <= set(LIMIT_KEYS):
@@ -263,7 +263,7 @@ def readable_config(stored: object) -> dict[str, Any]:
 def _is_readable(group: object) -> bool:
     if isinstance(group, str):
         return True
-    if not isinstance(group, list) or len(group) != 2:  # noqa: PLR2004 - a pair
+    if not isinstance(group, list) or len(group) != 2:
         return False
     name, limit = group
     return (

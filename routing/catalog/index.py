@@ -81,7 +81,8 @@ def compile_index(snapshot: CatalogSnapshot) -> CatalogIndex:
 
 def _model(entry: Mapping[str, Any], serving: tuple[dict[str, Any], ...]) -> CatalogModel:
     slugs = dict.fromkeys(slug for endpoint in serving if (slug := provider_slug(endpoint["tag"])))
-    return CatalogModel(entry["id"], entry["name"], _pricing(entry["pricing"]), tuple(slugs))
+    is_router = entry["id"].startswith("~") or str(entry["architecture"].get("tokenizer")).lower() == "router"
+    return CatalogModel(entry["id"], entry["name"], _pricing(entry["pricing"]), tuple(slugs), is_router)
 
 
 def _pricing(stored: Mapping[str, Any]) -> Pricing:

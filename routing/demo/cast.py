@@ -59,7 +59,7 @@ ROUTES: Final = MappingProxyType(
 )
 
 # A direct provider, which the demo points at its own upstream.
-PROVIDER_ID: Final = "neuralwatt"
+DEMO_PROVIDER: Final = "neuralwatt"
 OFFERED_MODELS: Final = ("demo-model", "Kimi-K2.6")
 
 

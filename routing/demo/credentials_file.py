@@ -1,5 +1,7 @@
-"""Passwords and API keys of the demo, kept in a file: the database knows only their hashes, and a second run of the
-seed must be able to show them again."""
+"""Passwords and API keys of the demo, kept in a file.
+
+The database knows only their hashes, and a second run of the seed must be able to show them again.
+"""
 
 from __future__ import annotations
 

@@ -10,9 +10,9 @@ import hashlib
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.db import connection, transaction
 
 from byok.encryption import SecretOwner, UndecryptableSecret
@@ -35,12 +35,12 @@ from organizations.services import (
 )
 from routing.demo.cast import (
     ACME,
+    DEMO_PROVIDER,
     FALLBACK,
     MODES,
     OFFERED_MODELS,
     ORGANIZATIONS,
     PEOPLE,
-    PROVIDER_ID,
     ROUTES,
     STAFF,
     DemoOrganization,
@@ -48,6 +48,8 @@ from routing.demo.cast import (
 )
 from routing.demo.credentials_file import DemoCredentials, new_password, read_credentials, write_credentials
 from routing.domain.types import ORGANIZATION_AUTO
+
+__all__ = ["DEMO_PROVIDER", "FILE_NAME", "SeededDemo", "SeededPerson", "other_organizations", "seed_demo"]
 
 FILE_NAME = "demo_keys.json"
 KEY_NAMES: Mapping[Scope, str] = {Scope.INFERENCE: "Demo", Scope.MANAGEMENT: "Demo (management)"}
@@ -62,6 +64,18 @@ class SeededPerson:
     person: DemoPerson
     credentials: DemoCredentials
 
+    def as_json(self) -> dict[str, Any]:
+        """Everything in plain text: this is what the demo is for."""
+        person, credentials = self.person, self.credentials
+        return {
+            "email": person.email,
+            "password": credentials.password,
+            "role": person.role.value if person.role else "staff",
+            "organization": str(person.organization.id) if person.organization else None,
+            "api_key": credentials.api_key,
+            "management_key": credentials.management_key,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class SeededDemo:
@@ -70,6 +84,23 @@ class SeededDemo:
     people: tuple[SeededPerson, ...]
     staff: SeededPerson
 
+    def as_json(self) -> dict[str, Any]:
+        """The organizations and everybody's credentials, in plain text."""
+        return {
+            "organizations": [self.organization(organization.name) for organization in ORGANIZATIONS],
+            "users": [person.as_json() for person in self.people],
+            "staff": self.staff.as_json(),
+        }
+
+    def user(self, email: str) -> dict[str, Any]:
+        """One of the people with his credentials."""
+        return next(seeded.as_json() for seeded in self.people if seeded.person.email == email)
+
+    def organization(self, name: str) -> dict[str, Any]:
+        """One of the organizations."""
+        found = next(organization for organization in ORGANIZATIONS if organization.name == name)
+        return {"id": str(found.id), "name": found.name, "plan": found.plan.value}
+
 
 def other_organizations() -> int:
     """How many organizations the database has that are none of the demo's."""
@@ -77,15 +108,15 @@ def other_organizations() -> int:
 
 
 @transaction.atomic
-def seed_demo(folder: Path) -> SeededDemo:
+def seed_demo() -> SeededDemo:
     """Make what is missing of the demo, all or nothing; one run at a time.
 
-    Args:
-        folder: Where the file is kept from which the passwords and keys are known again.
+    Passwords and keys are known again from a file in the installation's data directory.
     """
+    file = settings.DATA_DIR / FILE_NAME
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [ADVISORY_LOCK])
-    known = read_credentials(folder / FILE_NAME)
+    known = read_credentials(file)
     people = [SeededPerson(person, known.get(person.email, DemoCredentials())) for person in (*PEOPLE, STAFF)]
     users = {seeded.person.email: _provide_user(seeded) for seeded in people}
     for organization in ORGANIZATIONS:
@@ -93,7 +124,7 @@ def seed_demo(folder: Path) -> SeededDemo:
     for seeded in people:
         _provide_keys(seeded, users[seeded.person.email])
     # Before the commit: a file with keys that no database knows is mended by the next run, as is the reverse.
-    write_credentials(folder / FILE_NAME, {seeded.person.email: seeded.credentials for seeded in people})
+    write_credentials(file, {seeded.person.email: seeded.credentials for seeded in people})
     return SeededDemo(tuple(people[:-1]), people[-1])
 
 
@@ -140,13 +171,13 @@ def _provide_organization(demo: DemoOrganization, users: Mapping[str, User]) -> 
 
 def _provide_credential(organization: Organization) -> None:
     """The key at the demo upstream; made anew when the installation's encryption keys are no longer the same."""
-    stored = Credential.objects.filter(organization=organization, provider=PROVIDER_ID).first()
+    stored = Credential.objects.filter(organization=organization, provider=DEMO_PROVIDER).first()
     if stored is not None and (not stored.is_enabled or _opens(organization)):
         return
     secret = Secret(f"demo-provider-key-{secrets.token_hex(8)}")
     locked = lock_organization(organization.pk)
-    sealed = keyring().encrypt(secret, owner=SecretOwner.organization(organization.pk), provider_id=PROVIDER_ID)
-    row = stored or Credential(organization=organization, provider=PROVIDER_ID, offered_models=list(OFFERED_MODELS))
+    sealed = keyring().encrypt(secret, owner=SecretOwner.organization(organization.pk), provider_id=DEMO_PROVIDER)
+    row = stored or Credential(organization=organization, provider=DEMO_PROVIDER, offered_models=list(OFFERED_MODELS))
     before, row.last_four = row.last_four or None, secret.last_four
     row.key_id, row.ciphertext = sealed.key_id, sealed.ciphertext
     row.save()
@@ -155,7 +186,7 @@ def _provide_credential(organization: Organization) -> None:
         AuditAction.BYOK_REPLACED if stored else AuditAction.BYOK_CREATED,
         organization=locked,
         actor=audit.COMMAND,
-        message=f"Key of {PROVIDER_ID} (…{row.last_four}) {'replaced' if stored else 'stored'}",
+        message=f"Key of {DEMO_PROVIDER} (…{row.last_four}) {'replaced' if stored else 'stored'}",
         changes={"last_four": (before, row.last_four)},
         target_kind="credential",
         target_id=str(row.pk),
@@ -163,9 +194,9 @@ def _provide_credential(organization: Organization) -> None:
 
 
 def _opens(organization: Organization) -> bool:
-    sealed = enabled_credentials(organization.pk)[PROVIDER_ID].sealed
+    sealed = enabled_credentials(organization.pk)[DEMO_PROVIDER].sealed
     try:
-        keyring().decrypt(sealed, owner=SecretOwner.organization(organization.pk), provider_id=PROVIDER_ID)
+        keyring().decrypt(sealed, owner=SecretOwner.organization(organization.pk), provider_id=DEMO_PROVIDER)
     except UndecryptableSecret:
         return False
     return True
@@ -196,14 +227,14 @@ def _add_modes(organization: Organization, author: User) -> None:
 
 def _configure_routing(organization: Organization) -> None:
     """Organization Auto with its fallback, then route by route, as an admin would do it: so there is a history."""
-    settings: dict[str, Any] = {
+    stored: dict[str, Any] = {
         **organization.settings,
         "default_model": ORGANIZATION_AUTO,
         "org_auto_model": {"routes": {}, "fallback_model": FALLBACK},
     }
     organization_settings_write(
         organization=organization,
-        settings=settings,
+        settings=stored,
         actor=audit.COMMAND,
         action=AuditAction.ORGANIZATION_AUTO_ENABLED,
         message=f'Organization Auto enabled with the fallback "{FALLBACK}"',
@@ -214,7 +245,7 @@ def _configure_routing(organization: Organization) -> None:
         routes = {**routes, slug: target}
         organization_settings_write(
             organization=organization,
-            settings={**settings, "org_auto_model": {"routes": routes, "fallback_model": FALLBACK}},
+            settings={**stored, "org_auto_model": {"routes": routes, "fallback_model": FALLBACK}},
             actor=audit.COMMAND,
             action=AuditAction.ROUTE_SET,
             message=f'Organization Auto route for "{slug}" set to "{target}"',

@@ -28,6 +28,11 @@ def judge(model: CatalogModel, plan: str, settings: RoutingSettings) -> tuple[st
     """
     if (refusal := denied(model.id, plan, settings)) is not None:
         return refusal
+    if model.is_router and policy_in_force(plan, settings):
+        return Refusal(
+            RefusalCode.ROUTER_UNDER_POLICY,
+            f'"{model.id}" cannot be used while a model policy is active: it leads to models that the policy may refuse.',
+        )
     if plan != ENTERPRISE or settings.provider_allow_list is None:
         return None
     allowed = tuple(slug for slug in model.providers if slug in settings.provider_allow_list)

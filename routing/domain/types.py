@@ -75,6 +75,7 @@ class RefusalCode(StrEnum):
     MODEL_UNAVAILABLE = "model_unavailable"
     CATALOG_UNAVAILABLE = "catalog_unavailable"
     MODEL_DENIED = "model_denied"
+    ROUTER_UNDER_POLICY = "router_under_model_policy"
     PROVIDER_NOT_ALLOWED = "provider_not_allowed"
     NO_FREE_MODELS = "no_free_models_available"
 
@@ -103,12 +104,16 @@ class Pricing:
 
 @dataclass(frozen=True, slots=True)
 class CatalogModel:
-    """A hosted model as the current catalog snapshot describes it."""
+    """A hosted model as the current catalog snapshot describes it.
+
+    `is_router` marks an id that the upstream leads to a model of its own choice: a router, or an alias for the newest.
+    """
 
     id: str
     name: str
     pricing: Pricing = field(default_factory=Pricing)
     serving_providers: tuple[str, ...] = ()
+    is_router: bool = False
 
     @property
     def providers(self) -> tuple[str, ...]:

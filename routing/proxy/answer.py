@@ -18,19 +18,26 @@ ACCOUNT_STATUSES = frozenset({401, 402, 403, 429})
 MAX_MESSAGE_LENGTH = 500
 
 
-def passed_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers of the upstream that the client gets."""
-    return {name: headers[name] for name in _PASSED if name in headers}
+def passed_headers(headers: Mapping[str, str], *, streamed: bool) -> dict[str, str]:
+    """The headers of the upstream that the client gets; an upstream that does not say what it sends sends what was
+    asked for.
+    """
+    asked_for = "text/event-stream" if streamed else "application/json"
+    return {"content-type": asked_for} | {name: headers[name] for name in _PASSED if name in headers}
 
 
 def read_whole(raw: urllib3.HTTPResponse) -> bytes:
     """An answer that is not streamed, and its connection back into the pool.
 
     Raises:
-        GatewayError: 503 when it breaks off or is larger than 64 MiB; the client has not got a byte of it then.
+        GatewayError: 504 when it stalls, 503 when it breaks off or is larger than 64 MiB; the client has not got a byte
+            of it then.
     """
     try:
         content = raw.read(MAX_ANSWER_BYTES + 1, decode_content=False)
+    except (urllib3.exceptions.ReadTimeoutError, TimeoutError):
+        raw.close()
+        raise upstream_timeout() from None
     except (urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError):
         raw.close()
         raise temporarily_unavailable("The upstream broke off its answer. Try again.", code="upstream") from None
@@ -39,6 +46,11 @@ def read_whole(raw: urllib3.HTTPResponse) -> bytes:
         raise temporarily_unavailable("The upstream's answer is too large.", code="upstream")
     raw.release_conn()
     return content
+
+
+def upstream_timeout() -> GatewayError:
+    """504: the upstream let the client wait for too long."""
+    return GatewayError(ErrorType.UPSTREAM_TIMEOUT, 504, "The upstream did not answer in time. Try again.")
 
 
 def byok_error(status: int, content: bytes, provider_id: str, headers: Mapping[str, str]) -> GatewayError:

@@ -86,8 +86,6 @@ class Exchange:
         target, choice = self._choose(caller, settled)
         streamed = body.get("stream") is True
         outgoing = self._outgoing(caller, settled, target, choice, body, streamed=streamed)
-        # A stream can last for minutes; the connection that a resolution used is wanted elsewhere.
-        release_connection()
         return self._forward(outgoing)
 
     # ------------------------------------------------------------ decision
@@ -227,9 +225,7 @@ class Exchange:
                 raise self._unavailable(error) from None
             except UpstreamTimedOut as error:
                 log.warning("The upstream %s did not answer in time (%s)", outgoing.provider_id, error)
-                raise GatewayError(
-                    ErrorType.UPSTREAM_TIMEOUT, 504, "The upstream did not answer in time. Try again."
-                ) from None
+                raise answer.upstream_timeout() from None
             except UpstreamBroke as error:
                 raise self._unavailable(error) from None
             if index < last and response.status in _TRY_NEXT:
@@ -254,8 +250,8 @@ class Exchange:
             raise RuntimeError("an answer belongs to a request that was resolved")
         usage.status = response.status
         usage.time_to_first_byte_ms = self._elapsed_ms()
-        headers = answer.passed_headers(response.headers) | self.receipt
-        is_stream = response.headers.get("content-type", "").startswith("text/event-stream")
+        headers = answer.passed_headers(response.headers, streamed=usage.streamed) | self.receipt
+        is_stream = headers["content-type"].lower().startswith("text/event-stream")
         if is_stream and response.status < 400:
             stream = UpstreamStream(response, self.api_kind, self._stream_ended)
             return StreamingHttpResponse(stream, status=response.status, headers=headers)

@@ -1,11 +1,10 @@
-"""Who asks: one prepared statement answers it, along with everything that tells a remembered decision from a stale one."""
+"""Who asks: one prepared statement tells, along with all that tells a remembered decision from a stale one."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -13,24 +12,28 @@ import psycopg
 
 from kilo_gateway.api_errors import ErrorType, GatewayError, authentication_required, invalid_token
 from organizations.api_keys import MAX_LENGTH, key_hash
-from organizations.models import Scope
-from routing.proxy.connections import borrowed_connection, drop_dead_connections
+from routing.proxy.connections import Prepared, drop_dead_connections
 
 log = logging.getLogger(__name__)
 
 # The organization is the one that the key is bound to, else the one that the request names.
-_STATEMENT = """
-SELECT k.id, k.user_id, k.default_mode, k.scopes, k.revoked_at, k.expires_at, u.is_active,
-       k.organization_id, o.id, o.plan, o.routing_version, m.role,
-       i.catalog_snapshot_id, i.tier_version, b.balance_microdollars
+_STATEMENT = Prepared(
+    "kilo_identify",
+    """
+SELECT k.id, k.user_id, k.default_mode,
+       u.is_active AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > statement_timestamp()),
+       'inference' = ANY(k.scopes), k.organization_id IS NOT NULL,
+       o.id, o.plan, o.routing_version, m.role, i.catalog_snapshot_id, i.tier_version, b.balance_microdollars
 FROM organizations_apikey k
 JOIN organizations_user u ON u.id = k.user_id
 CROSS JOIN routing_installation i
-LEFT JOIN organizations_organization o ON o.id = COALESCE(k.organization_id, %s::uuid)
+LEFT JOIN organizations_organization o ON o.id = COALESCE(k.organization_id, $1::uuid)
 LEFT JOIN organizations_membership m ON m.organization_id = o.id AND m.user_id = k.user_id
 LEFT JOIN routing_hostedbalance b ON b.organization_id = o.id
-WHERE k.key_hash = %s
-"""
+WHERE k.key_hash = decode($2, 'hex')
+""",
+)
+_TRUE = "t"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,33 +92,32 @@ def identify(key: str, organization_header: str) -> Caller:
         psycopg.OperationalError: the database does not answer.
     """
     organization_id, malformed = _parse_organization(organization_header)
-    row = _fetch(organization_id, key_hash(key))
+    row = _fetch([str(organization_id).encode() if organization_id else None, key_hash(key).hex().encode()])
     if row is None:
         raise invalid_token()
-    key_id, user_id, default_mode, scopes, revoked_at, expires_at, is_active, bound_to, organization = row[:9]
-    expired = expires_at is not None and expires_at <= datetime.now(UTC)
-    if revoked_at is not None or expired or not is_active:
+    key_id, user_id, default_mode, is_valid, for_inference, is_bound = row[:6]
+    if is_valid != _TRUE:
         raise invalid_token()
-    if Scope.INFERENCE.value not in scopes:
+    if for_inference != _TRUE:
         raise GatewayError(
             ErrorType.ACCESS_DENIED, 403, "This API key is not for model requests: it lacks the scope 'inference'."
         )
-    if malformed and bound_to is None:
+    if malformed and is_bound != _TRUE:
         raise GatewayError(
             ErrorType.INVALID_ORGANIZATION_ID, 400, "X-KiloCode-OrganizationId must be the UUID of an organization."
         )
-    plan, routing_version, role, snapshot_id, tier_version, balance = row[9:]
-    if role is None and (bound_to is not None or organization_id is not None):
+    organization, plan, routing_version, role, snapshot_id, tier_version, balance = row[6:]
+    if role is None and (is_bound == _TRUE or organization_id is not None):
         raise GatewayError(ErrorType.ACCESS_DENIED, 403, "You are not a member of this organization.")
     return Caller(
-        key_id=key_id,
-        user_id=user_id,
-        default_mode=default_mode,
-        organization_id=organization,
+        key_id=UUID(str(key_id)),
+        user_id=UUID(str(user_id)),
+        default_mode=default_mode or "",
+        organization_id=UUID(organization) if organization else None,
         plan=plan or "",
         role=role or "",
-        stamp=Stamp(routing_version or 0, snapshot_id, tier_version),
-        balance_microdollars=balance,
+        stamp=Stamp(int(routing_version or 0), int(snapshot_id or 0), int(tier_version or 0)),
+        balance_microdollars=None if balance is None else int(balance),
     )
 
 
@@ -130,15 +132,10 @@ def _parse_organization(header: str) -> tuple[UUID | None, bool]:
         return None, True
 
 
-def _fetch(organization_id: UUID | None, hashed_key: bytes) -> tuple[Any, ...] | None:
+def _fetch(parameters: list[bytes | None]) -> list[str | None] | None:
     try:
-        return _execute(organization_id, hashed_key)
+        return _STATEMENT.fetch_row(parameters)
     except psycopg.OperationalError as error:
         log.warning("The database closed a connection (%s); trying on another one", type(error).__name__)
         drop_dead_connections()
-        return _execute(organization_id, hashed_key)
-
-
-def _execute(organization_id: UUID | None, hashed_key: bytes) -> tuple[Any, ...] | None:
-    with borrowed_connection() as connection, psycopg.Cursor(connection) as cursor:
-        return cursor.execute(_STATEMENT, (organization_id, hashed_key), prepare=True).fetchone()
+        return _STATEMENT.fetch_row(parameters)

@@ -45,7 +45,8 @@ def _wait_seconds(key_id: UUID, limit: int, now: float) -> float:
             for stale in [key for key, full_at in _full_at.items() if full_at <= now]:
                 del _full_at[stale]
         full_at = max(_full_at.get(key_id, now), now) + interval
-        wait = full_at - now - WINDOW_SECONDS
+        # To the microsecond: sums of intervals are not exact, and the last request of an allowance belongs to it.
+        wait = round(full_at - now - WINDOW_SECONDS, 6)
         if wait <= 0:
             _full_at[key_id] = full_at
         return wait

@@ -15,6 +15,7 @@ _ASKED_FOR: Final[Mapping[RefusalCode, tuple[ErrorType, int]]] = {
     RefusalCode.API_KIND_NOT_SUPPORTED: (ErrorType.API_KIND_NOT_SUPPORTED, 400),
     RefusalCode.MODEL_DENIED: (ErrorType.MODEL_NOT_ALLOWED, 404),
     RefusalCode.PROVIDER_NOT_ALLOWED: (ErrorType.MODEL_NOT_ALLOWED, 404),
+    RefusalCode.ROUTER_UNDER_POLICY: (ErrorType.MODEL_NOT_ALLOWED, 404),
     RefusalCode.MALFORMED_SETTINGS: (ErrorType.MODEL_NOT_ALLOWED, 404),
 }
 

@@ -12,6 +12,8 @@ from kilo_gateway.api_kinds import ApiKind
 from routing.proxy.body import JsonBody, invalid_request
 
 READ_BYTES = 256 * 1024
+# Far above any id with a mode behind it. What was decided is remembered by the id, so the id must not be of any size.
+MAX_MODEL_LENGTH = 1000
 
 
 def read_body(environ: Mapping[str, Any]) -> bytes:
@@ -22,17 +24,24 @@ def read_body(environ: Mapping[str, Any]) -> bytes:
     """
     limit: int = settings.MAX_REQUEST_BYTES
     stated = environ.get("CONTENT_LENGTH") or ""
-    if stated and not (stated.isascii() and stated.isdigit()):
-        raise invalid_request("Content-Length is not a number.")
-    if stated and int(stated[:20]) > limit:
-        raise _too_large(limit)
     stream = environ["wsgi.input"]
     if stated:
-        return _read_exactly(stream, int(stated))
+        length = _length(stated)
+        if length > limit:
+            raise _too_large(limit)
+        return _read_exactly(stream, length)
     # Without a length the server marks the end itself (`wsgi.input_terminated`); else there is no body.
     if not environ.get("wsgi.input_terminated"):
         return b""
     return _read_to_end(stream, limit)
+
+
+def _length(stated: str) -> int:
+    if not (stated.isascii() and stated.isdigit()):
+        raise invalid_request("Content-Length is not a number.")
+    # Leading zeros are allowed, so only what follows them tells the size; no body is as long as 20 digits say.
+    digits = stated.lstrip("0")
+    return int(digits[:20] or "0")
 
 
 def _read_exactly(stream: Any, length: int) -> bytes:
@@ -78,6 +87,8 @@ def validate(body: JsonBody, api_kind: ApiKind) -> None:
         raise GatewayError(
             ErrorType.MODEL_NOT_FOUND, 404, '"model" must be the id of a model, for example "kilo-auto/org".'
         )
+    if len(model) > MAX_MODEL_LENGTH:
+        raise GatewayError(ErrorType.MODEL_NOT_FOUND, 404, f'"model" has more than {MAX_MODEL_LENGTH} characters.')
     if "models" in body.values:
         raise unsupported_field('"models" is not supported: a request goes to the model that was decided, or to none.')
     if api_kind is ApiKind.RESPONSES:
@@ -91,8 +102,9 @@ def validate(body: JsonBody, api_kind: ApiKind) -> None:
 
 
 def _validate_responses(body: JsonBody) -> None:
-    if body.get("store") is True:
-        raise unsupported_field('"store": true is not supported: the gateway keeps no responses.')
+    # Not only `true`: what an upstream takes for true must not pass either.
+    if body.get("store") not in (None, False):
+        raise unsupported_field('"store" is not supported, except as false: the gateway keeps no responses.')
     if body.get("previous_response_id") is not None:
         raise unsupported_field('"previous_response_id" is not supported: send the whole conversation as "input".')
     content = body.get("input")

@@ -17,10 +17,15 @@ from django.conf import settings
 
 from kilo_gateway.api_kinds import ApiKind
 from routing.proxy.tokens import StreamedUsage
+from routing.proxy.upstream import socket_of
 
 # While an upstream is silent, the server is asked this often whether the client is still there.
 PROBE_SECONDS = 0.5
 READ_BYTES = 64 * 1024
+# So much of an event that is not complete is kept back; a larger one is passed on as it comes.
+MAX_HELD_BYTES = 256 * 1024
+# Two line ends in a row end an event, and a line may end in \n, \r or \r\n.
+_EVENT_ENDS = (b"\n\n", b"\n\r\n", b"\r\r")
 
 
 class Ending(Enum):
@@ -30,6 +35,50 @@ class Ending(Enum):
     CANCELLED = auto()
     BROKEN = auto()
     TIMED_OUT = auto()
+
+
+_BROKEN_MESSAGES = {
+    Ending.BROKEN: "The upstream broke off its answer.",
+    Ending.TIMED_OUT: "The upstream stopped in the middle of its answer.",
+}
+
+
+class WholeEvents:
+    """Hands bytes on up to the last complete event, and keeps the beginning of the next one until its end is there.
+
+    A client can do nothing with half an event, and when the upstream breaks off in the middle of one, what was kept
+    back is dropped: then our own event does not become part of a broken one.
+    """
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+        self.is_mid_event = False
+        """Whether what was handed on ends within an event, because that one is larger than what is kept back."""
+
+    def add(self, chunk: bytes) -> bytes:
+        """The next bytes, as far as they may leave now."""
+        if not self._held and chunk.endswith(b"\n\n"):
+            self.is_mid_event = False
+            return chunk
+        # An end may be cut too: its first bytes are the last ones that are held.
+        searched = max(0, len(self._held) - 2)
+        self._held += chunk
+        ends = (at + len(mark) for mark in _EVENT_ENDS if (at := self._held.rfind(mark, searched)) >= 0)
+        end = max(ends, default=0)
+        if end:
+            self.is_mid_event = False
+        elif len(self._held) > MAX_HELD_BYTES:
+            end = len(self._held)
+            self.is_mid_event = True
+        else:
+            return b""
+        complete = bytes(self._held[:end])
+        del self._held[:end]
+        return complete
+
+    def rest(self) -> bytes:
+        """What is still held, at the end of a stream."""
+        return bytes(self._held)
 
 
 class UpstreamStream:
@@ -48,7 +97,8 @@ class UpstreamStream:
         self._api_kind = api_kind
         self._on_end: Callable[[UpstreamStream, Ending], None] | None = on_end
         self._last_byte_at = time.monotonic()
-        self._mid_event = False
+        # Compressed bytes have no events that could be seen in them.
+        self._events = None if "content-encoding" in raw.headers else WholeEvents()
 
     def __iter__(self) -> UpstreamStream:
         return self
@@ -60,27 +110,31 @@ class UpstreamStream:
             if not is_readable(self._raw, PROBE_SECONDS):
                 return self._idle()
             chunk = self._raw.read1(READ_BYTES, decode_content=False)
+        except (urllib3.exceptions.ReadTimeoutError, TimeoutError):
+            return self._broken(Ending.TIMED_OUT)
         except (urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError):
-            return self._broken(Ending.BROKEN, "The upstream broke off its answer.")
+            return self._broken(Ending.BROKEN)
         if not chunk:
             self._end(Ending.COMPLETE)
+            if self._events is not None and (rest := self._events.rest()):
+                return rest
             raise StopIteration
         self._last_byte_at = time.monotonic()
         if self.first_byte_at is None:
             self.first_byte_at = time.perf_counter()
-        self._mid_event = not chunk.endswith(b"\n\n")
         self.usage.feed(chunk)
-        return chunk
+        return chunk if self._events is None else self._events.add(chunk)
 
     def _idle(self) -> bytes:
         if time.monotonic() - self._last_byte_at > settings.UPSTREAM_IDLE_TIMEOUT:
-            return self._broken(Ending.TIMED_OUT, "The upstream stopped in the middle of its answer.")
+            return self._broken(Ending.TIMED_OUT)
         return b""
 
-    def _broken(self, ending: Ending, message: str) -> bytes:
-        """The last piece: one error event in the API's own shape, after the end of whatever event was cut."""
+    def _broken(self, ending: Ending) -> bytes:
+        """The last piece: one error event in the API's own shape."""
         self._end(ending)
-        return (b"\n\n" if self._mid_event else b"") + error_event(self._api_kind, message)
+        is_mid_event = self._events is not None and self._events.is_mid_event
+        return (b"\n\n" if is_mid_event else b"") + error_event(self._api_kind, _BROKEN_MESSAGES[ending])
 
     def close(self) -> None:
         """Called by the server at the end of the answer, or as soon as the client has left."""
@@ -104,8 +158,7 @@ def is_readable(raw: urllib3.HTTPResponse, timeout_seconds: float) -> bool:
     """
     response: HTTPResponse | None = raw._fp  # noqa: SLF001 - there is no public way to it
     reader = getattr(response, "fp", None)
-    connection = raw.connection
-    sock = cast("socket.socket | None", getattr(connection, "sock", None)) or _socket_of(reader)
+    sock = socket_of(raw)
     if response is None or reader is None or sock is None:
         return True
     if _enough(_buffered(reader, sock), getattr(response, "chunk_left", None), chunked=bool(response.chunked)):
@@ -115,11 +168,6 @@ def is_readable(raw: urllib3.HTTPResponse, timeout_seconds: float) -> bool:
     poller = select.poll()
     poller.register(sock, select.POLLIN)
     return bool(poller.poll(timeout_seconds * 1000))
-
-
-def _socket_of(reader: Any) -> socket.socket | None:
-    """The socket under a response whose connection object has let go of it (`Connection: close`)."""
-    return getattr(getattr(reader, "raw", None), "_sock", None)
 
 
 def _buffered(reader: Any, sock: socket.socket) -> bytes:

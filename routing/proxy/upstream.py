@@ -6,6 +6,7 @@ costs more than the rest of the request path.
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Mapping
 from functools import lru_cache
@@ -19,10 +20,15 @@ from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 from requests.utils import select_proxy
 from urllib3 import HTTPConnectionPool, HTTPResponse, Timeout
+from urllib3.exceptions import NewConnectionError
+
+from routing.proxy.quick_http import QuickHTTPConnection, QuickHTTPSConnection
 
 USER_AGENT = "kilo-gateway/0.1"
 # As many idle connections as streams may run in a process; more are opened when needed and dropped afterwards.
 POOL_SIZE = 1024
+# What Django can answer with; anything else is no final answer of HTTP.
+_LOWEST_STATUS, _HIGHEST_STATUS = 200, 599
 
 
 class UpstreamUnreachable(Exception):
@@ -35,6 +41,20 @@ class UpstreamBroke(Exception):
 
 class UpstreamTimedOut(Exception):
     """The upstream was reached and did not start to answer in time."""
+
+
+class _TlsConnection(QuickHTTPSConnection):
+    """A connection whose handshake fails in a way of its own.
+
+    An error of TLS can also come later, when the request is already sent; urllib3 gives both the same name, and only
+    one of them may be tried again.
+    """
+
+    def connect(self) -> None:
+        try:
+            super().connect()
+        except OSError as error:
+            raise NewConnectionError(self, f"TLS handshake: {type(error).__name__}") from error
 
 
 class _Adapter(HTTPAdapter):
@@ -52,6 +72,7 @@ class _Adapter(HTTPAdapter):
         first = _prepared(origin, {}, b"")
         pool = super().get_connection_with_tls_context(first, self._verify, self._proxies)
         self._pool = cast("HTTPConnectionPool", pool)
+        self._pool.ConnectionCls = _TlsConnection if pool.scheme == "https" else QuickHTTPConnection
         super().cert_verify(self._pool, origin, self._verify, None)  # type: ignore[no-untyped-call]  # untyped there
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> HTTPConnectionPool:
@@ -138,16 +159,41 @@ def _send(request: PreparedRequest) -> HTTPResponse:
         raise (UpstreamUnreachable if _before_connection(error) else UpstreamBroke)(_name(error)) from None
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise UpstreamBroke(_name(error)) from None
-    return cast("HTTPResponse", answer)
+    return _checked(cast("HTTPResponse", answer))
+
+
+def _checked(answer: HTTPResponse) -> HTTPResponse:
+    """An answer that can be passed on, its connection from now on with the patience for the time between bytes.
+
+    `http.client` takes an interim answer (103) for the last one. The connection must not be used again then: the next
+    request on it would be answered with what belongs to this one.
+    """
+    if not _LOWEST_STATUS <= answer.status <= _HIGHEST_STATUS:
+        answer.close()
+        raise UpstreamBroke(f"status {answer.status}")
+    if settings.UPSTREAM_IDLE_TIMEOUT != settings.UPSTREAM_FIRST_BYTE_TIMEOUT and (sock := socket_of(answer)):
+        sock.settimeout(settings.UPSTREAM_IDLE_TIMEOUT)
+    return answer
+
+
+def socket_of(answer: HTTPResponse) -> socket.socket | None:
+    """The socket under an answer, also when the connection object has let go of it (`Connection: close`)."""
+    sock = getattr(answer.connection, "sock", None)
+    if sock is None:
+        # There is no public way to it.
+        reader = getattr(answer._fp, "fp", None)  # noqa: SLF001
+        sock = getattr(getattr(reader, "raw", None), "_sock", None)
+    return cast("socket.socket | None", sock)
 
 
 def _before_connection(error: requests.ConnectionError) -> bool:
     """Whether the connection itself failed: refused, unknown name, TLS handshake, proxy."""
-    if isinstance(error, (requests.exceptions.SSLError, requests.exceptions.ProxyError)):
+    if isinstance(error, requests.exceptions.ProxyError):
         return True
     cause: Any = error.args[0] if error.args else None
     reason = getattr(cause, "reason", cause)
-    return isinstance(reason, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.NameResolutionError))
+    # A name that does not resolve is one of these too.
+    return isinstance(reason, NewConnectionError)
 
 
 def _name(error: Exception) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from django.http import HttpRequest, HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from kilo_gateway.api_errors import as_gateway_error, error_response
+from kilo_gateway.api_errors import as_gateway_error, method_not_allowed, outer_error_response
 from kilo_gateway.api_kinds import ApiKind
 from routing.proxy.exchange import Exchange
 
@@ -23,6 +23,8 @@ class ProxyView(APIView):
     api_kind: ClassVar[ApiKind]
     authentication_classes = ()
     permission_classes = ()
+    # OPTIONS is none of them: no browser calls this API from another origin.
+    http_method_names: list[str] = ["post"]
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
         return Request(request)
@@ -33,9 +35,12 @@ class ProxyView(APIView):
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         return response
 
+    def http_method_not_allowed(self, request: HttpRequest, *args: Any, **kwargs: Any) -> NoReturn:
+        raise method_not_allowed("POST")
+
     def handle_exception(self, exc: Exception) -> Any:
-        """Only what DRF itself raises before the exchange begins, such as 405."""
-        return error_response(as_gateway_error(exc), anthropic=self.api_kind is ApiKind.MESSAGES)
+        """Only what is raised before the exchange begins, such as 405; the exchange answers for itself."""
+        return outer_error_response(as_gateway_error(exc), anthropic=self.api_kind is ApiKind.MESSAGES)
 
     def post(self, request: Request) -> HttpResponseBase:
         """Resolve, check and proxy one request."""

@@ -17,9 +17,9 @@ from django.http import Http404
 
 from byok.selectors import enabled_credentials
 from organizations import audit
-from organizations.models import AuditAction, AuditLog, Membership, Organization, User
+from organizations.acting import Acting
+from organizations.models import AuditAction, AuditLog, Membership, Organization
 from organizations.permissions import Ability, may
-from organizations.release_toggle import require_release_toggle
 from organizations.services import lock_organization, settings_version_keep
 from routing.catalog.index import load_current_index
 from routing.catalog.tiers import load_tier_table
@@ -29,29 +29,7 @@ from routing.domain.targets import Owner, ValidTarget, validate_target
 from routing.domain.types import ENTERPRISE, Refusal, Trace, World
 from routing.services.refusals import invalid, moved_on, plan_required, role_required
 
-
-@dataclass(frozen=True, slots=True)
-class Acting:
-    """Who makes a change.
-
-    Attributes:
-        actor: How the audit log names him.
-        user: The member whose role decides; None for staff and for the installation itself, who may do everything.
-        expected_version: The routing version that he has seen, if he says so; another one refuses the change.
-    """
-
-    actor: audit.Actor
-    user: User | None = None
-    expected_version: int | None = None
-
-    def require_toggle(self, organization_id: UUID) -> None:
-        """Ask the release toggle for this person; may call the network, so it comes before the lock.
-
-        Raises:
-            GatewayError: 403 `release_toggle_off`.
-        """
-        if self.user is not None:
-            require_release_toggle(self.user, Organization(pk=organization_id))
+__all__ = ["Acting", "Change", "changing", "stored_auto"]
 
 
 @dataclass(slots=True)

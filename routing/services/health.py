@@ -36,7 +36,7 @@ class RouteHealth:
 
 
 def route_health(organization: Organization) -> list[RouteHealth]:
-    """The health of every stored route, by slug, and of the fallback last. One query more than the catalog's own two."""
+    """The health of every stored route, by slug, and of the fallback last. One query beside the catalog's."""
     try:
         settings = parse_settings(organization.settings)
     except MalformedSettings as error:

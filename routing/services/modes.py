@@ -3,7 +3,8 @@
 A mode and its route change in one transaction or not at all. Modes are any member's to edit; whatever touches a route
 needs the right to configure routing. The release toggle guards only setting a route: taking modes back always works.
 
-All raise `Http404` for what is not the acting person's, and `GatewayError`: 400 by field, 403, 409 for a slug in use, 412.
+All raise `Http404` for what is not the acting person's, and `GatewayError`: 400 by field, 403, 409 for a slug in use,
+412.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -85,10 +86,9 @@ class Line:
         if reset:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         else:
-            try:
+            # Of a TLS connection this is the end of the connection below it.
+            with suppress(OSError):
                 socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
-            except OSError:
-                pass
         self.socket.close()
 
     @property
@@ -218,7 +218,7 @@ def _read_request(reader: Any, number: int) -> Seen | None:
     if not line:
         return None
     headers: list[tuple[str, str]] = []
-    while (text := reader.readline().decode("latin-1").rstrip("\r\n")):
+    while text := reader.readline().decode("latin-1").rstrip("\r\n"):
         name, _, value = text.partition(":")
         headers.append((name, value.strip()))
     length = next((int(value) for name, value in headers if name.lower() == "content-length"), 0)

@@ -141,7 +141,9 @@ class Exchange:
         self.close()
 
 
-def send(base_url: str, path: str, body: Any, key: str = "", headers: Mapping[str, str | bytes] | None = None) -> Exchange:
+def send(
+    base_url: str, path: str, body: Any, key: str = "", headers: Mapping[str, str | bytes] | None = None
+) -> Exchange:
     """Send a request and wait for nothing."""
     return Exchange(base_url, path, body, key, headers or {})
 

@@ -229,11 +229,11 @@ class TestAppendOnly:
 
     def test_an_organization_with_a_log_stays(self) -> None:
         row = write(OrganizationFactory.create())
-        with pytest.raises(IntegrityError), transaction.atomic():
+        with connection.cursor() as cursor:
+            # Foreign keys are checked at the end of the transaction otherwise.
+            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        with pytest.raises(IntegrityError, match="foreign key"), transaction.atomic():
             Organization.objects.filter(pk=row.organization_id)._raw_delete(using="default")
-            # Foreign keys are checked at the end of the transaction.
-            with connection.cursor() as cursor:
-                cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
 
 class TestSettingsWrite:

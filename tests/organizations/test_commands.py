@@ -57,7 +57,7 @@ class TestCreateOrganization:
 
     @pytest.mark.parametrize(("name", "owner"), [("", "alice@example.com"), ("x" * 101, "a@b.c"), ("Acme", "nobody")])
     def test_nothing_is_made_of_what_is_not_valid(self, name: str, owner: str) -> None:
-        with pytest.raises(CommandError, match="name|email"):
+        with pytest.raises(CommandError, match=r"name|email"):
             run("create_organization", name, "--owner", owner)
         assert not Organization.objects.exists()
         assert not User.objects.exists()

@@ -167,7 +167,7 @@ class TestOrganizationModels:
         configure(acme, **organization_auto({"code": "anthropic/claude", "docs": "neuralwatt/kimi-k2.6"}))
         first = entries_of(client, key, acme)[0]
         assert (first["id"], first["name"], first["preferredIndex"]) == ("kilo-auto/org", "Organization Auto", 0)
-        # What all its targets can do: the shortest context is that of kimi, as the catalog knows it from another provider.
+        # What all its targets can do: the shortest context is kimi's, which the catalog knows of another provider.
         assert first["context_length"] == 64_000
         assert first["top_provider"]["max_completion_tokens"] == 32_000
         assert first["pricing"] == {"prompt": "-1", "completion": "-1"}

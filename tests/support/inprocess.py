@@ -12,6 +12,8 @@ from unittest import mock
 
 import psycopg
 
+from routing.proxy.connections import Prepared
+
 CHAT = "/api/gateway/v1/chat/completions"
 RESPONSES = "/api/gateway/v1/responses"
 MESSAGES = "/api/gateway/v1/messages"
@@ -89,9 +91,9 @@ class Statements:
 
 @contextmanager
 def counted_statements() -> Iterator[Statements]:
-    """Every statement that psycopg sends: Django's cursors and the proxy's own go through `Cursor.execute`."""
+    """Every statement that goes to the database: through a cursor of psycopg, Django's included, or prepared by us."""
     statements = Statements()
-    execute, copy = psycopg.Cursor.execute, psycopg.Cursor.copy
+    execute, copy, fetch_row = psycopg.Cursor.execute, psycopg.Cursor.copy, Prepared.fetch_row
 
     def counting_execute(self: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
         statements.texts.append(str(query))
@@ -101,8 +103,13 @@ def counted_statements() -> Iterator[Statements]:
         statements.texts.append(str(statement))
         return copy(self, statement, *args, **kwargs)
 
+    def counting_fetch(self: Prepared, *args: Any) -> Any:
+        statements.texts.append(self._sql.decode())
+        return fetch_row(self, *args)
+
     with (
         mock.patch.object(psycopg.Cursor, "execute", counting_execute),
         mock.patch.object(psycopg.Cursor, "copy", counting_copy),
+        mock.patch.object(Prepared, "fetch_row", counting_fetch),
     ):
         yield statements

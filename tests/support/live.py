@@ -165,18 +165,19 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def live_gateway(folder: Path, **settings: str) -> Iterator[Gateway]:
-    """A seeded gateway with its demo upstream as both the hosted upstream and the direct provider `neuralwatt`."""
+    """A seeded gateway with its demo upstream as both the hosted upstream and the direct provider `neuralwatt`.
+
+    Settings given here replace the usual ones, the addresses of the upstreams included.
+    """
     with fresh_database() as database_url, DemoUpstream(bundled_models()) as upstream:
         port = free_port()
-        environment = gateway_environment(
-            database_url,
-            folder / "data",
-            PORT=str(port),
-            OPENROUTER_API_KEY="demo-hosted-key-0001",
-            OPENROUTER_BASE_URL=f"{upstream.base_url}/api/v1",
-            PROVIDER_BASE_URL_NEURALWATT=f"{upstream.base_url}/v1",
-            **settings,
-        )
+        usual = {
+            "PORT": str(port),
+            "OPENROUTER_API_KEY": "demo-hosted-key-0001",
+            "OPENROUTER_BASE_URL": f"{upstream.base_url}/api/v1",
+            "PROVIDER_BASE_URL_NEURALWATT": f"{upstream.base_url}/v1",
+        }
+        environment = gateway_environment(database_url, folder / "data", **{**usual, **settings})
         log_file = folder / "server.log"
         with running_server(environment, log_file) as process:
             gateway = Gateway(f"http://127.0.0.1:{port}", {}, upstream, environment, process, log_file)

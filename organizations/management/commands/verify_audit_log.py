@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db.models import Q
 
 from organizations.audit import verify_chain
 from organizations.management.problems import named_organization
@@ -17,8 +18,8 @@ from organizations.models import AuditLog, Organization
 class Command(BaseCommand):
     help = (
         "Walk the hash chain of every organization's audit log and name the first row of each that does not fit. "
-        "With --verbosity 2 the last hash of each chain is shown: kept elsewhere, it proves that no row is missing at the "
-        "end."
+        "With --verbosity 2 the last hash of each chain is shown: kept elsewhere, it proves that no row is missing at "
+        "the end."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -49,5 +50,5 @@ class Command(BaseCommand):
             yield pk, f"{name} ({pk})"
 
     def _last_hash(self, organization_id: UUID | None) -> str:
-        rows = AuditLog.objects.filter(organization_id=organization_id).order_by("-sequence")
-        return rows.values_list("hash", flat=True).first() or ""
+        chain = Q(organization_id=organization_id) if organization_id else Q(organization=None)
+        return AuditLog.objects.filter(chain).order_by("-sequence").values_list("hash", flat=True).first() or ""

@@ -9,8 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from routing.demo.cast import ORGANIZATIONS
-from routing.demo.seed import FILE_NAME, SeededDemo, SeededPerson, other_organizations, seed_demo
+from routing.demo.seed import FILE_NAME, SeededPerson, other_organizations, seed_demo
 
 
 class Command(BaseCommand):
@@ -26,12 +25,12 @@ class Command(BaseCommand):
     def handle(self, *_args: Any, **options: Any) -> None:
         if not (settings.DEBUG or options["force"]) and (others := other_organizations()):
             raise CommandError(
-                f"This database has {others} organizations that are not the demo's, so this may be a real installation. "
-                "The demo adds accounts, one of them staff: --force adds them all the same."
+                f"This database has {others} organizations that are not the demo's, so this may be a real "
+                "installation. The demo adds accounts, one of them staff: --force adds them all the same."
             )
-        demo = seed_demo(settings.DATA_DIR)
+        demo = seed_demo()
         if options["json"]:
-            self.stdout.write(json.dumps(_as_json(demo), indent=2))
+            self.stdout.write(json.dumps({"base_url": settings.BASE_URL, **demo.as_json()}, indent=2))
             return
         self.stdout.write(f"Sign in at {settings.BASE_URL} as one of:")
         for seeded in (*demo.people, demo.staff):
@@ -43,27 +42,3 @@ def _line(seeded: SeededPerson) -> str:
     person, credentials = seeded.person, seeded.credentials
     place = f"{person.role.label}, {person.organization.name}" if person.role and person.organization else "Staff"
     return f"{person.email:<20} {place:<24} password {credentials.password}  API key {credentials.api_key}"
-
-
-def _as_json(demo: SeededDemo) -> dict[str, Any]:
-    return {
-        "base_url": settings.BASE_URL,
-        "organizations": [
-            {"id": str(organization.id), "name": organization.name, "plan": organization.plan.value}
-            for organization in ORGANIZATIONS
-        ],
-        "users": [_person(seeded) for seeded in demo.people],
-        "staff": _person(demo.staff),
-    }
-
-
-def _person(seeded: SeededPerson) -> dict[str, Any]:
-    person, credentials = seeded.person, seeded.credentials
-    return {
-        "email": person.email,
-        "password": credentials.password,
-        "role": person.role.value if person.role else "staff",
-        "organization": str(person.organization.id) if person.organization else None,
-        "api_key": credentials.api_key,
-        "management_key": credentials.management_key,
-    }

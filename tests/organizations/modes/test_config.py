@@ -133,7 +133,7 @@ class TestRefusals:
 
 
 class TestReadableConfig:
-    @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner)))
+    @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists))
     def test_it_has_only_what_clients_can_read(self, value: object) -> None:
         readable = readable_config({"roleDefinition": value, "groups": value, "whenToUse": None})
         assert isinstance(readable.get("roleDefinition", ""), str)

@@ -1,0 +1,174 @@
+"""How the API describes itself: one error body, one list of answers for each kind of operation, the ways to sign in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum, StrEnum
+from typing import Any, Final, TypeVar
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, OpenApiTypes, extend_schema
+from rest_framework import serializers
+
+from kilo_gateway.api_errors import ErrorType
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+Shown = type[serializers.Serializer[Any]] | dict[str, Any] | None
+
+CANONICAL_PREFIX: Final = "/api/gateway/v1/"
+IF_MATCH_PATTERN: Final = r'^(\*|"[0-9]{1,18}")$'
+
+
+class Tag(StrEnum):
+    """The sections of the documentation."""
+
+    MODEL_REQUESTS = "Model requests"
+    MODELS = "Models"
+    OTHER_ADDRESSES = "Other addresses of the same"
+    ACCOUNT = "Account"
+    ORGANIZATION_AUTO = "Organization Auto"
+    MODEL_POLICY = "Model policy"
+    MODES = "Modes"
+    EXPLAIN = "Explain"
+    HISTORY = "History"
+    CREDENTIALS = "Provider keys"
+    PEOPLE = "Members and keys"
+    RECORDS = "Audit log and usage"
+
+
+class Schema(AutoSchema):
+    """Operations that stand at several addresses are listed in full at one of them and aside at the others."""
+
+    def get_tags(self) -> list[str]:
+        if self.path.startswith(CANONICAL_PREFIX):
+            return [Tag.MODEL_REQUESTS if self.method == "POST" else Tag.MODELS]
+        return [Tag.OTHER_ADDRESSES]
+
+
+class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # it registers itself by being defined
+    target_class = "organizations.authentication.ApiKeyAuthentication"
+    name = "apiKey"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, str]:
+        return {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "An API key. Management needs one with the scope `management`, model requests `inference`.",
+        }
+
+
+class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # it registers itself by being defined
+    target_class = "organizations.authentication.BrowserSession"
+    name = "session"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, str]:
+        return {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": "sessionid",
+            "description": "A browser's session. Writes send the cookie `csrftoken` in the header `X-CSRFToken` too.",
+        }
+
+
+class ErrorDetailSerializer(serializers.Serializer[Any]):
+    message = serializers.CharField(help_text="For a person.")
+    type = serializers.CharField(help_text="As `error_type`; on the messages API, Anthropic's word for it.")
+    code = serializers.CharField(help_text="Stable: what exactly went wrong within the type.")
+    fields = serializers.DictField(  # type: ignore[assignment]  # our body's word, not the serializer's attribute
+        child=serializers.ListField(child=serializers.CharField()),
+        required=False,
+        help_text="What is wrong by field; on 400.",
+    )
+    broken = serializers.ListField(
+        child=serializers.DictField(), required=False, help_text="The routes that a change would break."
+    )
+    routing_version = serializers.IntegerField(required=False, help_text="The current one; on 412.")
+
+
+class ErrorSerializer(serializers.Serializer[Any]):
+    error = ErrorDetailSerializer()
+    error_type = serializers.ChoiceField(choices=[(kind.value, kind.value) for kind in ErrorType])
+    message = serializers.CharField()
+
+
+class Kind(Enum):
+    """What an operation does, which says how it can fail."""
+
+    READ = (400, 401, 403, 404, 409, 503)
+    # Has a body and changes nothing.
+    QUESTION = (400, 401, 403, 404, 409, 413, 415, 503)
+    # Takes `If-Match`.
+    WRITE = (400, 401, 403, 404, 409, 412, 413, 415, 503)
+    MODEL_REQUEST = (400, 401, 402, 403, 404, 413, 429, 502, 503, 504)
+
+
+_FAILURES: Final[Mapping[int, str]] = {
+    400: "Something in the request has no valid value; `fields`, where it is there, says what.",
+    401: "Nothing valid to authenticate with.",
+    402: "The balance for hosted models is used up.",
+    403: "Membership, scope, role, plan or release toggle do not allow it; `code` says which.",
+    404: "No such object, or not yours.",
+    409: "The current state does not allow it.",
+    412: "The organization has moved on from the version in `If-Match`.",
+    413: "The body is too large.",
+    415: "The body is not `application/json`.",
+    429: "Too many requests; try again after `Retry-After`.",
+    502: "The upstream cannot be reached.",
+    503: "Something that the gateway needs does not answer; try again after `Retry-After`.",
+    504: "The upstream does not begin to answer.",
+}
+_ETAG = OpenApiParameter(
+    "ETag", str, OpenApiParameter.HEADER, description="The routing version, in quotes.", response=[200, 201]
+)
+_IF_MATCH = OpenApiParameter(
+    "If-Match",
+    {"type": "string", "pattern": IF_MATCH_PATTERN},
+    OpenApiParameter.HEADER,
+    description='The routing version that was read, as `"7"`: the change is refused with 412 if it has moved on.',
+)
+
+
+def described(
+    name: str | None,
+    summary: str,
+    *,
+    answer: Shown,
+    kind: Kind = Kind.READ,
+    tag: Tag | None = None,
+    body: Shown = None,
+    parameters: Sequence[OpenApiParameter | type[serializers.Serializer[Any]]] = (),
+    status: int = 200,
+    has_version: bool = False,
+) -> Callable[[Method], Method]:
+    """Describe the handler of a method; its docstring is the description.
+
+    Args:
+        name: The operation's id; None for one that stands at several addresses, where each has its own.
+        tag: Its section; None likewise.
+        parameters: A serializer stands for one query parameter a field.
+        has_version: The answer has the organization's routing version in `ETag`.
+    """
+    added = [*parameters, *([_ETAG] if has_version else []), *([_IF_MATCH] if kind is Kind.WRITE else [])]
+    return extend_schema(
+        operation_id=name,
+        summary=summary,
+        tags=[tag.value] if tag else None,
+        request=body,
+        parameters=added,
+        responses={
+            status: OpenApiResponse(answer, description="Success."),
+            **{code: OpenApiResponse(ErrorSerializer, description=_FAILURES[code]) for code in kind.value},
+        },
+    )
+
+
+FREE_FORM: Final[dict[str, Any]] = {"type": "object", "additionalProperties": True}
+"""An object that is not ours to describe."""
+
+ORGANIZATION_HEADER: Final = OpenApiParameter(
+    "X-KiloCode-OrganizationId",
+    OpenApiTypes.UUID,
+    OpenApiParameter.HEADER,
+    description="For which organization a key acts that is bound to none.",
+)

@@ -1,0 +1,151 @@
+"""The base of the management endpoints: who asks, about which organization, and how answers look."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, Final
+from uuid import UUID
+
+from django.http import HttpRequest, UnreadablePostError
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from kilo_gateway import strict_json
+from kilo_gateway.addresses import client_address
+from kilo_gateway.api_errors import ErrorType, GatewayError
+from kilo_gateway.api_schema import IF_MATCH_PATTERN
+from kilo_gateway.api_views import ApiView
+from organizations.acting import Acting
+from organizations.audit import Actor
+from organizations.authentication import ApiKeyAuthentication, BrowserSession
+from organizations.callers import person_and_key
+from organizations.management_api.shapes import Nothing, Shape
+from organizations.models import Membership, Organization, Scope, Via
+from organizations.selectors import membership_or_404
+
+MAX_BODY_BYTES: Final = 1024 * 1024
+_IF_MATCH: Final = re.compile(IF_MATCH_PATTERN)
+
+
+class ManagementView(ApiView):
+    """An endpoint below an organization, for its members: with a session, or with a key for management.
+
+    Before a handler runs, `membership` is that of the person who asks, and `query` holds the checked parameters of the
+    address. A handler reads the body with `body`, calls one service or selector, and answers with `answer`.
+
+    Attributes:
+        queries: The parameters that a method takes in the address, by method; none where it is not named.
+        open_to_every_key: The methods that keys for model requests may use too.
+    """
+
+    authentication_classes = (ApiKeyAuthentication, BrowserSession)
+    queries: ClassVar[Mapping[str, type[Shape]]] = MappingProxyType({})
+    open_to_every_key: ClassVar[frozenset[str]] = frozenset()
+
+    membership: Membership
+    query: Mapping[str, Any]
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        user, key = person_and_key(request)
+        method = "GET" if request.method == "HEAD" else str(request.method)
+        if key is not None and Scope.MANAGEMENT.value not in key.scopes and method not in self.open_to_every_key:
+            raise GatewayError(
+                ErrorType.ACCESS_DENIED,
+                403,
+                "This API key is not for management: it lacks the scope 'management'.",
+                code="scope_required",
+            )
+        self.membership = membership_or_404(user, kwargs["organization_id"], key=key)
+        self.query = self._read_query(request, self.queries.get(method, Nothing))
+
+    def _read_query(self, request: Request, shape: type[Shape]) -> Mapping[str, Any]:
+        twice = [name for name, values in request.query_params.lists() if len(values) > 1]
+        if twice:
+            raise serializers.ValidationError({twice[0]: ["It is there twice."]})
+        return _checked(shape, request.query_params.dict())
+
+    @property
+    def organization(self) -> Organization:
+        """The organization as it was when the request came."""
+        return self.membership.organization
+
+    def body(self, request: Request, shape: type[Shape]) -> dict[str, Any]:
+        """The fields of the body; those that are absent in the body are absent here.
+
+        Raises:
+            GatewayError: 413 or 415, or 400 for what is not JSON.
+            ValidationError: 400 by field.
+        """
+        return _checked(shape, _json(request._request))
+
+    def acting(self, request: Request) -> Acting:
+        """The person who asks, for a service that changes something."""
+        user, _ = person_and_key(request)
+        actor = Actor.of(user, Via.API, client_address(request.META))
+        return Acting(actor, user, expected_version(request))
+
+    def answer(self, state: Mapping[str, Any], organization: Organization | UUID, *, status: int = 200) -> Response:
+        """A state of the organization, with the routing version that it belongs to.
+
+        Args:
+            organization: As it was when the state was read; by its id when it is to be read now.
+        """
+        if isinstance(organization, UUID):
+            organization = Organization.objects.only("routing_version").get(pk=organization)
+        version = organization.routing_version
+        return Response({**state, "routing_version": version}, status=status, headers={"ETag": f'"{version}"'})
+
+
+def expected_version(request: Request) -> int | None:
+    """The routing version that `If-Match` names; None when there is none, and for `*`, which any version matches.
+
+    Raises:
+        GatewayError: 400 for anything else: a weak tag, several tags, what no answer of ours contained.
+    """
+    header = request.headers.get("If-Match")
+    if header is None:
+        return None
+    text = header.strip()
+    if not _IF_MATCH.fullmatch(text):
+        raise GatewayError(
+            ErrorType.INVALID_REQUEST,
+            400,
+            'If-Match must be one routing version in quotes, as in the ETag of an answer, for example "7".',
+            code="invalid_if_match",
+        )
+    return None if text == "*" else int(text.strip('"'))
+
+
+def _checked(shape: type[Shape], data: Any) -> dict[str, Any]:
+    shaped = shape(data=data)
+    shaped.is_valid(raise_exception=True)
+    return dict(shaped.validated_data)
+
+
+def _json(request: HttpRequest) -> Any:
+    """The body as data; an absent one is an object without fields."""
+    try:
+        length = int(request.META.get("CONTENT_LENGTH") or 0)
+    except ValueError:
+        length = 0
+    if not length:
+        return {}
+    if request.content_type != "application/json":
+        raise GatewayError(
+            ErrorType.INVALID_REQUEST,
+            415,
+            "The body must be JSON: send it with 'Content-Type: application/json'.",
+            code="unsupported_media_type",
+        )
+    if length > MAX_BODY_BYTES:
+        raise GatewayError(ErrorType.REQUEST_TOO_LARGE, 413, f"The body may have at most {MAX_BODY_BYTES} bytes.")
+    try:
+        return strict_json.parse(request.body)
+    except strict_json.NotStrictJson as error:
+        raise GatewayError(ErrorType.INVALID_REQUEST, 400, f"The body is not JSON: {error}.", code="not_json") from None
+    except UnreadablePostError:
+        raise GatewayError(ErrorType.INVALID_REQUEST, 400, "The body broke off.", code="not_json") from None
