@@ -100,6 +100,8 @@ class Kind(Enum):
     QUESTION = (400, 401, 403, 404, 409, 413, 415, 503)
     # Takes `If-Match`.
     WRITE = (400, 401, 403, 404, 409, 412, 413, 415, 503)
+    # A read of clients, with a key of any scope.
+    CLIENT = (400, 401, 403, 404, 409, 503)
     MODEL_REQUEST = (400, 401, 402, 403, 404, 413, 429, 502, 503, 504)
 
 

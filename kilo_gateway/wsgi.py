@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,12 @@ from routing.catalog.background import start_background_sync
 from routing.proxy.urls import PROXY_VIEWS
 
 start_background_sync()
+
+# What is loaded by now stays: the collector need not look at it again and again. What a request leaves behind is freed by
+# reference counts, so cycles can wait for longer than the default of a few hundred objects.
+gc.collect()
+gc.freeze()
+gc.set_threshold(20_000, 20, 50)
 
 
 class Request(WSGIRequest):

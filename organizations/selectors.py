@@ -8,7 +8,7 @@ from uuid import UUID
 from django.http import Http404
 
 from kilo_gateway.api_errors import ErrorType, GatewayError
-from organizations.models import ApiKey, Membership, Organization, User
+from organizations.models import ApiKey, Membership, Organization, SettingsVersion, User
 
 # What of an organization's settings is about routing. Whatever else is stored there is nobody's business here.
 ROUTING_KEYS = ("default_model", "org_auto_model", "provider_allow_list", "model_deny_list", "data_collection")
@@ -68,9 +68,9 @@ def bound_organization_id(key: ApiKey | None) -> UUID | None:
     return key.organization_id if key is not None else None
 
 
-def routing_settings(organization: Organization) -> dict[str, Any]:
-    """The stored settings that are about routing; a key that is absent stays absent."""
-    return {key: organization.settings[key] for key in ROUTING_KEYS if key in organization.settings}
+def routing_settings(stored: Organization | SettingsVersion) -> dict[str, Any]:
+    """What of the settings, as they are or were, is about routing; a key that is absent stays absent."""
+    return {key: stored.settings[key] for key in ROUTING_KEYS if key in stored.settings}
 
 
 def organization_by_reference(reference: str) -> Organization:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from django.urls import path
 
 from organizations.api import OrganizationView, UserView
-from organizations.modes.api import ModesView
 
 urlpatterns = [
     path("api/user", UserView.as_view(), name="api-user"),
     path("api/organizations/<str:organization_id>", OrganizationView.as_view(), name="api-organization"),
-    path("api/organizations/<str:organization_id>/modes", ModesView.as_view(), name="api-organization-modes"),
 ]

@@ -9,11 +9,21 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from kilo_gateway.api_errors import temporarily_unavailable
+from kilo_gateway.api_schema import ORGANIZATION_HEADER as HEADER
+from kilo_gateway.api_schema import ORGANIZATION_ID, Kind, Tag, described
 from kilo_gateway.api_views import ReadView
 from organizations.callers import person_and_key
 from organizations.models import Membership, Organization
 from organizations.selectors import acting_membership, bound_organization_id, membership_or_404, memberships_of
 from routing.catalog.cache import CatalogUnreadable
+from routing.schema import (
+    BalanceSerializer,
+    DefaultsSerializer,
+    ModelEndpointsSerializer,
+    ModelListSerializer,
+    ProfileSerializer,
+    ProviderListSerializer,
+)
 from routing.selectors import (
     Defaults,
     allowed_providers,
@@ -55,6 +65,7 @@ class CatalogView(ReadView):
 class ModelsView(CatalogView):
     """The models that the key may be used with: under an organization's policy when it acts for one."""
 
+    @described(None, "List the models", kind=Kind.CLIENT, answer=ModelListSerializer, parameters=[HEADER])
     def get(self, request: Request) -> Response:
         return Response({"data": model_entries(offer_to(self.acting_organization(request)))})
 
@@ -62,6 +73,14 @@ class ModelsView(CatalogView):
 class OrganizationModelsView(CatalogView):
     """The models of an organization. Four queries."""
 
+    @described(
+        "list_organization_models",
+        "List the models of an organization",
+        tag=Tag.ACCOUNT,
+        kind=Kind.CLIENT,
+        answer=ModelListSerializer,
+        parameters=[ORGANIZATION_ID],
+    )
     def get(self, request: Request, organization_id: str) -> Response:
         return Response({"data": model_entries(offer_to(self.organization_or_404(request, organization_id)))})
 
@@ -69,6 +88,9 @@ class OrganizationModelsView(CatalogView):
 class ModelEndpointsView(CatalogView):
     """The providers that serve a hosted model."""
 
+    @described(
+        None, "List the providers of a model", kind=Kind.CLIENT, answer=ModelEndpointsSerializer, parameters=[HEADER]
+    )
     def get(self, request: Request, model_id: str) -> Response:
         return Response({"data": serving_providers(offer_to(self.acting_organization(request)), model_id)})
 
@@ -76,6 +98,7 @@ class ModelEndpointsView(CatalogView):
 class ProvidersView(CatalogView):
     """The providers that serve hosted models."""
 
+    @described(None, "List the providers", kind=Kind.CLIENT, answer=ProviderListSerializer, parameters=[HEADER])
     def get(self, request: Request) -> Response:
         providers = allowed_providers(offer_to(self.acting_organization(request)))
         return Response({"data": [asdict(provider) for provider in providers]})
@@ -84,6 +107,14 @@ class ProvidersView(CatalogView):
 class DefaultsView(CatalogView):
     """The installation's default models; those of the organization for a key that acts for one."""
 
+    @described(
+        "get_defaults",
+        "Read the default models",
+        tag=Tag.ACCOUNT,
+        kind=Kind.CLIENT,
+        answer=DefaultsSerializer,
+        parameters=[HEADER],
+    )
     def get(self, request: Request) -> Response:
         return Response(_shape(defaults_of(offer_to(self.acting_organization(request)))))
 
@@ -91,6 +122,14 @@ class DefaultsView(CatalogView):
 class OrganizationDefaultsView(CatalogView):
     """The default models of an organization."""
 
+    @described(
+        "get_organization_defaults",
+        "Read the default models of an organization",
+        tag=Tag.ACCOUNT,
+        kind=Kind.CLIENT,
+        answer=DefaultsSerializer,
+        parameters=[ORGANIZATION_ID],
+    )
     def get(self, request: Request, organization_id: str) -> Response:
         return Response(_shape(defaults_of(offer_to(self.organization_or_404(request, organization_id)))))
 
@@ -106,6 +145,7 @@ class ProfileView(ReadView):
     without them it uses none.
     """
 
+    @described("get_profile", "Read a person's profile", tag=Tag.ACCOUNT, kind=Kind.CLIENT, answer=ProfileSerializer)
     def get(self, request: Request) -> Response:
         user, key = person_and_key(request)
         memberships = memberships_of(user, key=key)
@@ -135,6 +175,14 @@ class BalanceView(ReadView):
     the number 0 with `"isLimited": false`: the Kilo CLI must have a number, shows null as 0 too, and stops at a text.
     """
 
+    @described(
+        "get_balance",
+        "Read the balance",
+        tag=Tag.ACCOUNT,
+        kind=Kind.CLIENT,
+        answer=BalanceSerializer,
+        parameters=[HEADER],
+    )
     def get(self, request: Request) -> Response:
         membership = acting_for(request)
         balances = balances_of([membership]) if membership else {}

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
 from typing import Any
 
+from byok.selectors import enabled_credentials
 from kilo_gateway.api_kinds import ApiKind
-from routing.resolution import Settled
+from organizations.models import Organization
+from routing.domain.resolve import Asked
+from routing.resolution import Settled, resolve_locked, settle_for, world_at
+from routing.selectors import current_stamp
+
+
+def explain(
+    organization: Organization, asked: Asked, api_kind: ApiKind | None, *, draft: Mapping[str, Any] | None = None
+) -> Settled:
+    """What the proxy would decide now; with a draft, what it would decide under those settings in place of the stored.
+
+    Raises:
+        CatalogUnreadable: the catalog cannot be read, so nobody knows.
+    """
+    stamp = current_stamp()
+    if draft is None:
+        return resolve_locked(organization.pk, stamp, asked, api_kind)
+    credentials = enabled_credentials(organization.pk)
+    stamp = replace(stamp, routing_version=organization.routing_version)
+    return settle_for(organization.plan, draft, credentials, world_at(stamp), asked, api_kind, stamp)
 
 
 def explanation(settled: Settled, api_kind: ApiKind | None) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import URLPattern, URLResolver, include, path
 
 from routing import api
 from routing.proxy.urls import PREFIXES
 
-urlpatterns = [
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("", include("routing.management_api.urls")),
     path("api/profile", api.ProfileView.as_view(), name="api-profile"),
     path("api/profile/balance", api.BalanceView.as_view(), name="api-balance"),
     path("api/defaults", api.DefaultsView.as_view(), name="api-defaults"),

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
-from uuid import UUID
 
 from django.http import HttpRequest, UnreadablePostError
 from rest_framework import serializers
@@ -26,6 +25,7 @@ from organizations.management_api.shapes import Nothing, Shape
 from organizations.models import Membership, Organization, Scope, Via
 from organizations.selectors import membership_or_404
 
+JSON: Final = "application/json"
 MAX_BODY_BYTES: Final = 1024 * 1024
 _IF_MATCH: Final = re.compile(IF_MATCH_PATTERN)
 
@@ -49,6 +49,8 @@ class ManagementView(ApiView):
     query: Mapping[str, Any]
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        # Before authentication, because the check of the CSRF token would parse a form.
+        _require_json(request._request)
         super().initial(request, *args, **kwargs)
         user, key = person_and_key(request)
         method = "GET" if request.method == "HEAD" else str(request.method)
@@ -77,7 +79,7 @@ class ManagementView(ApiView):
         """The fields of the body; those that are absent in the body are absent here.
 
         Raises:
-            GatewayError: 413 or 415, or 400 for what is not JSON.
+            GatewayError: 413, or 400 for what is not JSON.
             ValidationError: 400 by field.
         """
         return _checked(shape, _json(request._request))
@@ -88,15 +90,9 @@ class ManagementView(ApiView):
         actor = Actor.of(user, Via.API, client_address(request.META))
         return Acting(actor, user, expected_version(request))
 
-    def answer(self, state: Mapping[str, Any], organization: Organization | UUID, *, status: int = 200) -> Response:
-        """A state of the organization, with the routing version that it belongs to.
-
-        Args:
-            organization: As it was when the state was read; by its id when it is to be read now.
-        """
-        if isinstance(organization, UUID):
-            organization = Organization.objects.only("routing_version").get(pk=organization)
-        version = organization.routing_version
+    def answer(self, state: Mapping[str, Any], at: Organization | int, *, status: int = 200) -> Response:
+        """A state of the organization with the routing version that it belongs to: `at`, or that of the row it is from."""
+        version = at if isinstance(at, int) else at.routing_version
         return Response({**state, "routing_version": version}, status=status, headers={"ETag": f'"{version}"'})
 
 
@@ -126,21 +122,28 @@ def _checked(shape: type[Shape], data: Any) -> dict[str, Any]:
     return dict(shaped.validated_data)
 
 
-def _json(request: HttpRequest) -> Any:
-    """The body as data; an absent one is an object without fields."""
-    try:
-        length = int(request.META.get("CONTENT_LENGTH") or 0)
-    except ValueError:
-        length = 0
-    if not length:
-        return {}
-    if request.content_type != "application/json":
+def _require_json(request: HttpRequest) -> None:
+    if request.method not in {"GET", "HEAD", "OPTIONS"} and _length(request) and request.content_type != JSON:
         raise GatewayError(
             ErrorType.INVALID_REQUEST,
             415,
-            "The body must be JSON: send it with 'Content-Type: application/json'.",
+            f"The body must be JSON: send it with 'Content-Type: {JSON}'.",
             code="unsupported_media_type",
         )
+
+
+def _length(request: HttpRequest) -> int:
+    try:
+        return int(request.META.get("CONTENT_LENGTH") or 0)
+    except ValueError:
+        return 0
+
+
+def _json(request: HttpRequest) -> Any:
+    """The body as data; an absent one is an object without fields."""
+    length = _length(request)
+    if not length:
+        return {}
     if length > MAX_BODY_BYTES:
         raise GatewayError(ErrorType.REQUEST_TOO_LARGE, 413, f"The body may have at most {MAX_BODY_BYTES} bytes.")
     try:

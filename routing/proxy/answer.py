@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from http.client import HTTPException
+from urllib.parse import quote
 
 import urllib3
 
 from kilo_gateway.api_errors import ErrorType, GatewayError, temporarily_unavailable
+from kilo_gateway.secret import MASK, SHORTEST_WITH_LAST_FOUR, Secret
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 # What an answer's reader needs. Everything else of the upstream's head stays behind: cookies, server, account, limits.
@@ -23,7 +25,15 @@ def passed_headers(headers: Mapping[str, str], *, streamed: bool) -> dict[str, s
     asked for.
     """
     asked_for = "text/event-stream" if streamed else "application/json"
-    return {"content-type": asked_for} | {name: headers[name] for name in _PASSED if name in headers}
+    passed = {name: _clean(headers[name]) for name in _PASSED if name in headers}
+    return {"content-type": asked_for} | {name: value for name, value in passed.items() if value}
+
+
+def _clean(value: str) -> str:
+    """A header's value without what could end it: a value that is folded over several lines has line breaks in it."""
+    if value.isascii() and value.isprintable():
+        return value
+    return " ".join("".join(c if c.isascii() and c.isprintable() else " " for c in value).split())
 
 
 def read_whole(raw: urllib3.HTTPResponse) -> bytes:
@@ -40,12 +50,20 @@ def read_whole(raw: urllib3.HTTPResponse) -> bytes:
         raise upstream_timeout() from None
     except (urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError):
         raw.close()
-        raise temporarily_unavailable("The upstream broke off its answer. Try again.", code="upstream") from None
+        raise _broken() from None
+    if raw.length_remaining and len(content) <= MAX_ANSWER_BYTES:
+        # A first read that ends early is no error to urllib3: it would tell at the next one.
+        raw.close()
+        raise _broken()
     if len(content) > MAX_ANSWER_BYTES:
         raw.close()
         raise temporarily_unavailable("The upstream's answer is too large.", code="upstream")
     raw.release_conn()
     return content
+
+
+def _broken() -> GatewayError:
+    return temporarily_unavailable("The upstream broke off its answer. Try again.", code="upstream")
 
 
 def upstream_timeout() -> GatewayError:
@@ -58,6 +76,17 @@ def byok_error(status: int, content: bytes, provider_id: str, headers: Mapping[s
     told = provider_message(content)
     message = f"The organization's own account at {provider_id} was refused by the provider ({status})"
     return GatewayError(ErrorType.BYOK_ERROR, status, f"{message}: {told}" if told else f"{message}.", headers=headers)
+
+
+def without_key(content: bytes, key: Secret) -> bytes:
+    """An error's body in which the key that was sent is masked, should the upstream repeat it."""
+    text = key.reveal()
+    if len(text) < SHORTEST_WITH_LAST_FOUR:
+        # So short a text is found in words that have nothing to do with the key.
+        return content
+    for spelling in (text, json.dumps(text)[1:-1], text.replace("/", "\\/"), quote(text, safe="")):
+        content = content.replace(spelling.encode(), MASK.encode())
+    return content
 
 
 def provider_message(content: bytes) -> str:

@@ -19,6 +19,7 @@ from byok.providers import UnsendableSecretError
 from kilo_gateway import logs
 from kilo_gateway.api_errors import ErrorType, GatewayError, as_gateway_error, error_response, temporarily_unavailable
 from kilo_gateway.api_kinds import ApiKind
+from kilo_gateway.secret import Secret
 from routing.catalog.cache import CatalogUnreadable
 from routing.domain.resolve import choose_model, read_request
 from routing.domain.targets import ModelChoice, ValidTarget
@@ -29,7 +30,7 @@ from routing.proxy.connections import release_connection
 from routing.proxy.costs import add_costs
 from routing.proxy.hosted import hosted_upstreams
 from routing.proxy.identity import Caller, identify, presented_key
-from routing.proxy.outgoing import Outgoing, client_text, direct_request, hosted_request, rewrite
+from routing.proxy.outgoing import Outgoing, client_text, direct_request, hosted_request, is_confined, rewrite
 from routing.proxy.refusals import refusal_error
 from routing.proxy.request import read_body, validate
 from routing.proxy.streaming import Ending, UpstreamStream
@@ -179,12 +180,11 @@ class Exchange:
                 code="no_hosted_upstream",
                 retry_after_seconds=60,
             )
-        if choice.only_providers is not None or settled.data_collection == "deny":
-            # Only OpenRouter is told about these in words that it enforces, so no other upstream may serve the request.
+        if is_confined(body):
             upstreams = [upstream for upstream in upstreams if upstream.id == "openrouter"]
         if not upstreams:
             raise temporarily_unavailable(
-                "The organization's data policy needs OpenRouter as the upstream, and it is not configured here.",
+                "Which providers may serve this request is a matter for OpenRouter, and it is not configured here.",
                 code="policy_upstream_missing",
                 retry_after_seconds=60,
             )
@@ -231,7 +231,7 @@ class Exchange:
             if index < last and response.status in _TRY_NEXT:
                 response.close()
                 continue
-            return self._answer(response)
+            return self._answer(response, outgoing.key)
         raise RuntimeError("there is at least one request to try")
 
     def _note_provider(self, provider_id: str) -> None:
@@ -244,7 +244,7 @@ class Exchange:
         log.warning("The upstream %s could not be used: %s (%s)", provider, type(error).__name__, error)
         return temporarily_unavailable("The upstream could not be reached or broke off. Try again.", code="upstream")
 
-    def _answer(self, response: HTTPResponse) -> HttpResponseBase:
+    def _answer(self, response: HTTPResponse, key: Secret) -> HttpResponseBase:
         usage = self._usage
         if usage is None:
             raise RuntimeError("an answer belongs to a request that was resolved")
@@ -257,7 +257,7 @@ class Exchange:
             return StreamingHttpResponse(stream, status=response.status, headers=headers)
         content = answer.read_whole(response)
         if response.status >= 400:
-            return self._upstream_refused(response.status, content, headers)
+            return self._upstream_refused(response.status, answer.without_key(content, key), headers)
         add_costs(usage, usage_of_answer(self.api_kind, content), self._catalog_snapshot_id)
         self._finish()
         return HttpResponse(content, status=response.status, headers=headers)
@@ -300,7 +300,9 @@ class Exchange:
         usage.cancelled = ending is Ending.CANCELLED
         if ending in {Ending.BROKEN, Ending.TIMED_OUT}:
             usage.error_type = "upstream_broke" if ending is Ending.BROKEN else ErrorType.UPSTREAM_TIMEOUT.value
+            token = logs.request_id.set(str(self.request_id))
             log.warning("A stream from %s ended early: %s", usage.provider, ending.name.lower())
+            logs.request_id.reset(token)
         if stream.first_byte_at is not None:
             usage.time_to_first_byte_ms = round((stream.first_byte_at - self._started) * 1000)
         add_costs(usage, stream.usage.counts(), self._catalog_snapshot_id)
@@ -317,7 +319,8 @@ class Exchange:
 
 def header_text(text: str) -> str:
     """A value as a header can carry it: without line breaks, and what is not ASCII escaped."""
-    return text if text.isascii() and text.isprintable() else json.dumps(text)[1:-1]
+    # JSON leaves the last of the control characters as it is.
+    return text if text.isascii() and text.isprintable() else json.dumps(text)[1:-1].replace("\x7f", "\\u007f")
 
 
 def plain(text: str, length: int) -> str:

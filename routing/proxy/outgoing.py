@@ -15,6 +15,7 @@ from byok.providers import PATHS, PROVIDERS, endpoint_for, endpoint_url
 from byok.selectors import StoredCredential
 from kilo_gateway.api_errors import ErrorType, GatewayError
 from kilo_gateway.api_kinds import ApiKind
+from kilo_gateway.secret import Secret
 from routing.domain.targets import ModelChoice, ValidTarget
 from routing.domain.types import TargetKind
 from routing.proxy.body import JsonBody, invalid_request
@@ -36,6 +37,7 @@ class Outgoing:
     url: str
     headers: Mapping[str, str]
     body: bytes
+    key: Secret
 
 
 def rewrite(body: JsonBody, api_kind: ApiKind, settled: Settled, target: ValidTarget, choice: ModelChoice) -> bytes:
@@ -79,6 +81,22 @@ def _confine(body: JsonBody, choice: ModelChoice, data_collection: str | None) -
     body.replace("provider", provider)
 
 
+def is_confined(body: JsonBody) -> bool:
+    """Whether a rewritten request may be served by certain providers only, because of the policy or its client.
+
+    This is said in OpenRouter's own words. An upstream that does not know them would serve the request anyhow.
+    """
+    provider = body.get("provider")
+    if not isinstance(provider, dict):
+        return provider is not None
+    return (
+        provider.get("data_collection") == "deny"
+        or provider.get("allow_fallbacks") is False
+        or any(provider.get(name) for name in ("ignore", "zdr"))
+        or provider.get("only") is not None
+    )
+
+
 def _tune(body: JsonBody, api_kind: ApiKind, target: ValidTarget) -> None:
     """A tier's reasoning effort and verbosity, in the shape of the API."""
     effort, verbosity = target.reasoning_effort, target.verbosity
@@ -117,7 +135,7 @@ def hosted_request(
     headers["Authorization"] = f"Bearer {upstream.key.reveal()}"
     headers["HTTP-Referer"] = settings.BASE_URL
     headers["X-Title"] = "Kilo Gateway"
-    return Outgoing(upstream.id, f"{upstream.base_url}{PATHS[api_kind]}", headers, body)
+    return Outgoing(upstream.id, f"{upstream.base_url}{PATHS[api_kind]}", headers, body, upstream.key)
 
 
 def direct_request(
@@ -144,7 +162,7 @@ def direct_request(
     if provider.session_header:
         headers[provider.session_header] = client_text(environ, "HTTP_X_KILOCODE_TASKID") or str(organization_id)
     url = endpoint_url(provider, api_kind, settings.PROVIDER_BASE_URLS.get(provider.id))
-    return Outgoing(provider.id, url, headers, body)
+    return Outgoing(provider.id, url, headers, body, secret)
 
 
 def _headers(api_kind: ApiKind, environ: Mapping[str, Any], *, streamed: bool) -> dict[str, str]:

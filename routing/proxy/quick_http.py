@@ -14,6 +14,7 @@ from http.client import (
     HTTPMessage,
     HTTPResponse,
     LineTooLong,
+    RemoteDisconnected,
     UnknownProtocol,
 )
 from typing import Any
@@ -22,6 +23,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 MAX_LINE = 65_536
 MAX_HEADERS = 200
+MAX_LENGTH_DIGITS = 18
 _NO_BODY = frozenset({204, 304})
 
 
@@ -46,12 +48,15 @@ def read_head(reader: Any) -> HTTPMessage:
     """Read header lines up to the blank one.
 
     Raises:
-        HTTPException: a line is too long, or there are too many.
+        HTTPException: a line is too long, or there are too many, or the connection ends before the blank line.
     """
     lines: list[bytes] = []
-    while (line := reader.readline(MAX_LINE + 1)) not in {b"\r\n", b"\n", b""}:
+    while (line := reader.readline(MAX_LINE + 1)) not in {b"\r\n", b"\n"}:
         if len(line) > MAX_LINE:
             raise LineTooLong("header line")
+        if not line.endswith(b"\n"):
+            # `http.client` takes this for the end of the head, and so a dead upstream's for an empty answer.
+            raise RemoteDisconnected("the connection ended within the head")
         lines.append(line)
         if len(lines) > MAX_HEADERS:
             raise HTTPException(f"got more than {MAX_HEADERS} headers")
@@ -91,7 +96,11 @@ class QuickResponse(HTTPResponse):
 
 
 def _length(text: str | None) -> int | None:
-    return int(text) if text and text.isascii() and text.isdigit() else None
+    if not text or not (text.isascii() and text.isdigit()):
+        return None
+    if len(text) > MAX_LENGTH_DIGITS:
+        raise HTTPException("the length has too many digits")
+    return int(text)
 
 
 class _QuickHead:

@@ -21,6 +21,7 @@ from uuid import UUID
 
 import psycopg
 
+from kilo_gateway.api_errors import ErrorType
 from routing.proxy.connections import borrowed_connection, drop_dead_connections
 
 log = logging.getLogger(__name__)
@@ -90,6 +91,13 @@ WHERE id = ANY(%s) AND (last_used_at IS NULL OR last_used_at < date_trunc('minut
 _TOUCH_CREDENTIALS = """
 UPDATE byok_credential SET last_used_at = date_trunc('minute', now())
 WHERE id = ANY(%s) AND (last_used_at IS NULL OR last_used_at < date_trunc('minute', now()))
+"""
+
+
+_NOTE_REFUSALS = """
+UPDATE byok_credential AS c SET last_refused_at = r.refused_at, last_refusal_status = r.status
+FROM unnest(%s::uuid[], %s::timestamptz[], %s::smallint[]) AS r (id, refused_at, status)
+WHERE c.id = r.id AND (c.last_refused_at IS NULL OR c.last_refused_at < r.refused_at)
 """
 
 
@@ -185,7 +193,7 @@ class UsageWriter:
             except psycopg.errors.UniqueViolation:
                 with connection.transaction(), psycopg.Cursor(connection) as cursor:
                     _settle(cursor, _insert_missing(cursor, batch))
-            except psycopg.DataError as error:
+            except (psycopg.DataError, psycopg.IntegrityError, ValueError) as error:
                 log.error("A batch of usage has a value that the database refuses (%s)", type(error).__name__)  # noqa: TRY400
                 self.dropped += _insert_good(connection, batch)
         self._unwritten = []
@@ -208,7 +216,7 @@ def _insert_good(connection: psycopg.Connection[Any], batch: Sequence[Usage]) ->
         try:
             with connection.transaction(), psycopg.Cursor(connection) as cursor:
                 _settle(cursor, _insert_missing(cursor, [usage]))
-        except psycopg.DataError:
+        except (psycopg.DataError, psycopg.IntegrityError, ValueError):
             bad += 1
     return bad
 
@@ -227,6 +235,19 @@ def _settle(cursor: psycopg.Cursor[Any], written: Sequence[Usage]) -> None:
     credentials = sorted({usage.credential_id for usage in written if usage.credential_id is not None})
     if credentials:
         cursor.execute(_TOUCH_CREDENTIALS, (credentials,))
+    _note_refusals(cursor, written)
+
+
+def _note_refusals(cursor: psycopg.Cursor[Any], written: Sequence[Usage]) -> None:
+    """What a provider last had against a credential; of several in a batch the last one counts."""
+    refused = {
+        usage.credential_id: usage
+        for usage in sorted(written, key=attrgetter("created_at"))
+        if usage.error_type == ErrorType.BYOK_ERROR and usage.credential_id is not None
+    }
+    if refused:
+        rows = refused.values()
+        cursor.execute(_NOTE_REFUSALS, (list(refused), [row.created_at for row in rows], [row.status for row in rows]))
 
 
 writer = UsageWriter()

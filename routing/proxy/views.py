@@ -47,18 +47,21 @@ class ProxyView(APIView):
         return Exchange(request.META, self.api_kind).run()
 
 
+@extend_schema_view(post=proxied("Chat completions"))
 class ChatCompletionsView(ProxyView):
     """OpenAI chat completions."""
 
     api_kind = ApiKind.CHAT_COMPLETIONS
 
 
+@extend_schema_view(post=proxied("Responses"))
 class ResponsesView(ProxyView):
     """OpenAI responses, stateless."""
 
     api_kind = ApiKind.RESPONSES
 
 
+@extend_schema_view(post=proxied("Messages"))
 class MessagesView(ProxyView):
     """Anthropic messages."""
 

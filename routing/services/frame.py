@@ -16,17 +16,19 @@ from django.db import transaction
 from django.http import Http404
 
 from byok.selectors import enabled_credentials
+from kilo_gateway.api_errors import temporarily_unavailable
 from organizations import audit
 from organizations.acting import Acting
 from organizations.models import AuditAction, AuditLog, Membership, Organization
 from organizations.permissions import Ability, may
 from organizations.services import lock_organization, settings_version_keep
-from routing.catalog.index import load_current_index
+from routing.catalog.cache import CatalogUnreadable
+from routing.catalog.index import CatalogIndex, load_current_index
 from routing.catalog.tiers import load_tier_table
 from routing.direct import direct_providers, without_secret
 from routing.domain.settings import MalformedSettings, RoutingSettings, parse_settings
 from routing.domain.targets import Owner, ValidTarget, validate_target
-from routing.domain.types import ENTERPRISE, Refusal, Trace, World
+from routing.domain.types import ENTERPRISE, Refusal, TierTable, Trace, World
 from routing.services.refusals import invalid, moved_on, plan_required, role_required
 
 __all__ = ["Acting", "Change", "changing", "stored_auto"]
@@ -102,14 +104,16 @@ class Change:
 def changing(organization_id: UUID, acting: Acting) -> Iterator[Change]:
     """One transaction that first locks the organization's row.
 
-    The catalog and the tiers are read before it. The role of the acting person, the settings and the credentials are
-    read in it, after the lock: what is validated is what will be there when the change is.
+    The role of the acting person, the settings, the credentials, the catalog and the tiers are read in it, after the
+    lock: what is validated is what will be there when the change is. (The catalog is also loaded before, so that the
+    lock is not held while a large one is compiled.)
 
     Raises:
         Http404: no such organization, or the person does not belong to it.
-        GatewayError: 412 when the routing version is not the expected one; 400 when the stored settings are malformed.
+        GatewayError: 412 when the routing version is not the expected one; 400 when the stored settings are malformed;
+            503 when the catalog cannot be read.
     """
-    index, tiers = load_current_index(), load_tier_table()
+    _catalog()
     with transaction.atomic():
         try:
             organization = lock_organization(organization_id)
@@ -123,10 +127,22 @@ def changing(organization_id: UUID, acting: Acting) -> Iterator[Change]:
             organization=organization,
             acting=acting,
             role=role,
-            world=World(index.models, direct_providers(organization), tiers),
+            world=_world(organization),
             owner=_owner(organization),
             settings=copy.deepcopy(organization.settings),
         )
+
+
+def _catalog() -> tuple[CatalogIndex, TierTable]:
+    try:
+        return load_current_index(), load_tier_table()
+    except CatalogUnreadable as error:
+        raise temporarily_unavailable(str(error), code="catalog_unavailable") from None
+
+
+def _world(organization: Organization) -> World:
+    index, tiers = _catalog()
+    return World(index.models, direct_providers(organization), tiers)
 
 
 def _role(organization: Organization, acting: Acting) -> str:

@@ -13,8 +13,20 @@ from kilo_gateway.database import provide_database
 ROOT = Path(__file__).resolve().parents[2]
 
 # What the developer's shell says about an installation must not reach the tests.
-for name in ("OPENROUTER_API_KEY", "OPENROUTER_BASE_URL", "VERCEL_AI_GATEWAY_API_KEY", "SECRET_KEY", "CREDENTIAL_KEYS"):
+for name in (
+    "OPENROUTER_API_KEY",
+    "OPENROUTER_BASE_URL",
+    "VERCEL_AI_GATEWAY_API_KEY",
+    "SECRET_KEY",
+    "CREDENTIAL_KEYS",
+    "POSTHOG_API_KEY",
+    "POSTHOG_PERSONAL_API_KEY",
+    "POSTHOG_HOST",
+    "ORGANIZATION_AUTO_ROLLOUT",
+    "RATE_LIMIT_PER_KEY",
+):
     os.environ.pop(name, None)
+    os.environ.pop(f"{name}_FILE", None)
 os.environ.update(
     DEBUG="1",
     DATA_DIR=str(ROOT / ".data" / "tests"),

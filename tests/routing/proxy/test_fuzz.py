@@ -6,14 +6,15 @@ Everything is real but the client's socket: the WSGI application, PostgreSQL, an
 from __future__ import annotations
 
 import json
-import uuid
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kilo_gateway.api_errors import ErrorType
 from organizations.api_keys import api_key_create
 from organizations.audit import COMMAND
 from organizations.models import Plan, Scope
@@ -38,6 +39,8 @@ SENT_UPSTREAM = {
 class World:
     keys: list[str]
     organizations: list[str]
+    allowed: set[tuple[UUID, UUID | None]]
+    """Which key may act for which organization."""
     upstream: DemoUpstream
 
 
@@ -72,27 +75,34 @@ def world(committed_db: None, hosted_upstream: DemoUpstream, settings: Any) -> W
     unbound = api_key_create(user=routed.user, name="unbound", scopes=[Scope.INFERENCE], actor=COMMAND)
     manager = api_key_create(user=routed.user, name="manager", scopes=[Scope.MANAGEMENT], actor=COMMAND)
     keys = [tenant.key for tenant in tenants] + [unbound.secret.reveal(), manager.secret.reveal()]
-    # The first two are asked most: there, most is done with a body.
+    allowed = {(tenant.user.api_keys.get(name="test").pk, tenant.organization.pk) for tenant in tenants}
+    allowed |= {(unbound.row.pk, None), (unbound.row.pk, routed.organization.pk)}
     return World(
-        [routed.key, confined.key] * 4 + keys, [str(tenant.organization.pk) for tenant in tenants], hosted_upstream
+        # The first two are asked most: there, most is done with a body.
+        keys=[routed.key, confined.key] * 6 + keys,
+        organizations=[str(tenant.organization.pk) for tenant in tenants],
+        allowed=allowed,
+        upstream=hosted_upstream,
     )
 
 
 # ---------------------------------------------------------------- what is sent
 
 texts = st.text(max_size=8)
-scalars = st.none() | st.booleans() | st.integers() | st.integers(-(10**30), 10**30) | st.floats() | texts
+numbers = st.integers() | st.integers(-(10**30), 10**30) | st.floats(allow_nan=False, allow_infinity=False)
+scalars = st.none() | st.booleans() | numbers | texts
 junk = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3), max_leaves=6
 )
 
 models = st.sampled_from(
     [
-        "kilo-auto/org", "kilo-auto/org", "kilo-auto/org", " KILO-AUTO/Org ", "kilo-auto/org:code", "kilo-auto/org:\r\nx: y",
-        "kilo-auto/org:" + "é\U0001f600" * 400, "kilo-auto/free", "kilo-auto/balanced", "kilo-auto/frontier",
-        "kilo-auto/small", "kilo-auto/nothing", "kilo-internal/x", "openai/gpt-5-mini", "openai/gpt-5.4",
-        "anthropic/claude-sonnet-5", "anthropic/claude-sonnet-5:free", "neuralwatt/kimi-k2", "neuralwatt/", "neuralwatt/\x00",
-        "opencode-go/glm", "opencode-go/\r\n", "groq-byok/x", "x" * 1000, "x" * 1001, "anthropic/*", "/", "é/ü", "a\u2028b",
+        *["kilo-auto/org"] * 6, " KILO-AUTO/Org ", "kilo-auto/org:code", "kilo-auto/org:ask", "kilo-auto/org:docs",
+        "kilo-auto/org:\r\nx: y", "kilo-auto/org:" + "é\U0001f600" * 400, "kilo-auto/free", "kilo-auto/balanced",
+        "kilo-auto/frontier", "kilo-auto/small", "kilo-auto/nothing", "kilo-internal/x", "openai/gpt-5-mini",
+        "openai/gpt-5.4", "anthropic/claude-sonnet-5", "anthropic/claude-sonnet-5:free", "neuralwatt/kimi-k2",
+        "neuralwatt/", "neuralwatt/\x00", "opencode-go/glm", "opencode-go/\r\n", "groq-byok/x", "x" * 1000, "x" * 1001,
+        "anthropic/*", "/", "é/ü", "a\u2028b",
     ]
 )  # fmt: skip
 message = st.fixed_dictionaries(
@@ -124,7 +134,7 @@ known_fields: dict[str, st.SearchStrategy[Any]] = {
     "store": st.sampled_from([False, False, True, None, 1, "no"]),
     "previous_response_id": st.none() | junk,
     "max_tokens": st.just(10) | junk,
-    "temperature": st.floats() | junk,
+    "temperature": st.floats() | numbers | junk,
     "tools": st.lists(junk, max_size=2) | junk,
     "metadata": junk,
     "user": junk,
@@ -132,19 +142,28 @@ known_fields: dict[str, st.SearchStrategy[Any]] = {
 rare_fields = {"providerOptions": junk, "models": junk, "plugins": junk, "system": junk, "instructions": junk}
 
 
+def sometimes(draw: st.DrawFn) -> bool:
+    return draw(st.sampled_from([False, False, False, True]))
+
+
+def rarely(draw: st.DrawFn) -> bool:
+    return draw(st.sampled_from([False] * 14 + [True]))
+
+
 @st.composite
 def bodies(draw: st.DrawFn) -> dict[str, Any]:
     """Mostly a request that is nearly right: what is wrong everywhere is refused at the first check."""
-    body: dict[str, Any] = {"model": draw(models | models | models | junk)}
-    body["messages"] = draw(st.just([{"role": "user", "content": "hello"}]) | conversation)
-    body["input"] = draw(st.just("hello") | conversation)
+    body: dict[str, Any] = {"model": draw(junk if rarely(draw) else models)}
+    plain_messages, plain_input = [{"role": "user", "content": "hello"}], "hello"
+    body["messages"] = draw(conversation) if sometimes(draw) else plain_messages
+    body["input"] = draw(conversation) if sometimes(draw) else plain_input
     for name in draw(st.lists(st.sampled_from(sorted(known_fields)), max_size=4, unique=True)):
         body[name] = draw(known_fields[name])
-    if draw(st.integers(0, 9)) == 0:
+    if rarely(draw):
         name = draw(st.sampled_from(sorted(rare_fields)))
         body[name] = draw(rare_fields[name])
     body |= draw(st.just({}) | st.just({}) | st.dictionaries(texts, junk, max_size=2))
-    if draw(st.integers(0, 19)) == 0:
+    if rarely(draw):
         body.pop(draw(st.sampled_from(sorted(body))))
     return body
 
@@ -170,8 +189,10 @@ headers = st.fixed_dictionaries(
     },
 )
 paths = st.sampled_from([CHAT, CHAT, RESPONSES, RESPONSES, MESSAGES, MESSAGES, *PROXY_VIEWS])
-snippets = [b"{", b"}", b"[", b"]", b'"', b",", b":", b"\\", b"\\ud800", b"NaN", b"-", b"1e999", b"\xff", b"\xef\xbb\xbf",
-            b"\x00", b"\n", b'"model"', b'"providerOptions":0,', b"9" * 5000, b"[" * 3000]  # fmt: skip
+snippets = [
+    b"{", b"}", b"[", b"]", b'"', b",", b":", b"\\", b"\\ud800", b"NaN", b"-", b"1e999", b"\xff", b"\xef\xbb\xbf",
+    b"\x00", b"\n", b'"model"', b'"providerOptions":0,', b"9" * 5000, b"[" * 3000,
+]  # fmt: skip
 
 
 @st.composite
@@ -207,14 +228,15 @@ class Books:
     def check(self, path: str, answer: Answer) -> None:
         self.statuses[answer.status] = self.statuses.get(answer.status, 0) + 1
         request_id = answer.headers["x-request-id"]
-        uuid.UUID(request_id)
+        UUID(request_id)
         assert request_id not in self.resolved
         for name, value in answer.headers.items():
             assert value.isascii(), name
             assert value.isprintable(), name
             assert len(value) < 8000, name
-        # A sound upstream is there and so is the database: nothing may look like a failure of ours.
-        assert answer.status in {200, 400, 401, 402, 403, 404}
+        # Upstream and database are sound, so nothing may look like a failure; a policy may leave no free model.
+        assert answer.status in {200, 400, 401, 402, 403, 404, 503}
+        assert answer.status != 503 or answer.error_type == ErrorType.NO_FREE_MODELS_AVAILABLE
         if answer.status >= 400:
             check_error(answer.status, answer.headers, answer.json(), path)
             assert len(answer.content) < 20_000
@@ -258,8 +280,8 @@ def test_any_json(world: World) -> None:
     ask()
     books.balance()
     # Most of what was asked must have got as far as it can, or this test tests only the parser.
-    assert books.statuses[200] > 300
-    assert len(books.resolved) > 600
+    assert books.statuses[200] > 120
+    assert len(books.resolved) > 400
 
 
 def test_any_text(world: World) -> None:
@@ -296,5 +318,4 @@ def test_any_credential_and_organization(world: World) -> None:
 
     ask()
     books.balance()
-    own = {key: organization for key, organization in zip(world.keys[8:], world.organizations, strict=False)}
-    assert set(UsageRecord.objects.values_list("organization_id", flat=True)) <= {None, *map(uuid.UUID, own.values())}
+    assert set(UsageRecord.objects.values_list("api_key_id", "organization_id")) <= world.allowed

@@ -1,27 +1,27 @@
-"""The custom modes of an organization, as clients read them."""
+"""Reading the custom modes of an organization."""
 
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
-from rest_framework.request import Request
-from rest_framework.response import Response
+from django.http import Http404
 
-from kilo_gateway.api_views import ReadView
-from organizations.callers import person_and_key
 from organizations.modes.config import readable_config
 from organizations.modes.models import CustomMode
-from organizations.selectors import membership_or_404
 
 
-class ModesView(ReadView):
+def modes_of(organization_id: UUID) -> list[CustomMode]:
     """The stored modes, oldest first: neither the built-in ones, which clients have themselves, nor any route."""
+    return list(CustomMode.objects.filter(organization_id=organization_id).order_by("created_at", "slug"))
 
-    def get(self, request: Request, organization_id: str) -> Response:
-        user, key = person_and_key(request)
-        membership = membership_or_404(user, organization_id, key=key)
-        modes = CustomMode.objects.filter(organization_id=membership.organization_id).order_by("created_at", "slug")
-        return Response({"modes": [mode_row(mode) for mode in modes]})
+
+def mode_or_404(organization_id: UUID, mode_id: UUID) -> CustomMode:
+    """One stored mode of the organization; raises `Http404` when it has none with this id."""
+    mode = CustomMode.objects.filter(organization_id=organization_id, pk=mode_id).first()
+    if mode is None:
+        raise Http404
+    return mode
 
 
 def mode_row(mode: CustomMode) -> dict[str, Any]:

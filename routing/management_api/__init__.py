@@ -1,0 +1,1 @@
+"""The routing half of the management API, one module a noun."""
