@@ -47,10 +47,10 @@ fmt: .venv/.dev ## Format the code
 
 .venv/.runtime: requirements.lock | .venv/bin/python
 	@echo "Installing what the gateway needs into .venv ..."
-	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(PY) -m pip install --quiet --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@touch $@
 
 .venv/.dev: requirements-dev.lock | .venv/bin/python
 	@echo "Installing what development and the tests need into .venv ..."
-	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(PY) -m pip install --quiet --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch .venv/.runtime $@

@@ -19,6 +19,7 @@ from kilo_gateway.secret import Secret
 from routing.catalog.fetch import MIB, CatalogFault, Deadline, NotFoundFault, UpstreamReader
 from routing.catalog.parse import ListedModels, parse_endpoints, parse_models, parse_providers
 from routing.models import CatalogSnapshot, Installation
+from routing.services.health import routes_check
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +101,9 @@ def sync_catalog(*, force: bool = False, deadline: Deadline | None = None) -> Sy
         logger.warning("The catalog was not updated: %s", result.message)
     elif result.outcome is Outcome.UPDATED:
         logger.info("The catalog was updated: %s", result.message)
+    if result.outcome in {Outcome.UPDATED, Outcome.UNCHANGED}:
+        # A model that has left the catalog breaks the routes to it, and a key that went may have done so meanwhile.
+        routes_check()
     return result
 
 
