@@ -71,7 +71,7 @@ _EXPLANATIONS: Final[Mapping[Undecryptable, str]] = {
 }
 
 
-class UndecryptableSecret(Exception):  # noqa: N818 (a state of the stored data that callers handle, not a fault)
+class UndecryptableSecret(Exception):
     """A sealed secret cannot be opened; `reason` says why, in a word that may be stored and shown."""
 
     def __init__(self, reason: Undecryptable, key_id: str) -> None:

@@ -14,8 +14,8 @@ _Address = IPv4Address | IPv6Address
 def client_address(environ: Mapping[str, Any]) -> str | None:
     """The address of the client, in its normal form; None when there is none, as behind a Unix socket.
 
-    `X-Forwarded-For` counts only as far as it was written by proxies of `TRUSTED_PROXIES` (addresses or networks): it is
-    read from the right, and the first entry that is none of them is the client. Whatever stands left of it is a claim.
+    `X-Forwarded-For` counts only as far as proxies of `TRUSTED_PROXIES` wrote it: it is read from the right, and the
+    first entry that is none of them is the client. Whatever stands left of it is a claim.
     """
     nearest = _parsed(str(environ.get("REMOTE_ADDR", "")))
     if nearest is None or not _is_trusted(nearest):

@@ -8,7 +8,8 @@ from typing import Any, Final, TypeVar
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, OpenApiTypes, extend_schema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
 
 from kilo_gateway.api_errors import ErrorType
@@ -21,20 +22,27 @@ IF_MATCH_PATTERN: Final = r'^(\*|"[0-9]{1,18}")$'
 
 
 class Tag(StrEnum):
-    """The sections of the documentation."""
+    """The sections of the documentation, in their order."""
 
-    MODEL_REQUESTS = "Model requests"
-    MODELS = "Models"
-    OTHER_ADDRESSES = "Other addresses of the same"
-    ACCOUNT = "Account"
     ORGANIZATION_AUTO = "Organization Auto"
-    MODEL_POLICY = "Model policy"
     MODES = "Modes"
+    MODEL_POLICY = "Model policy"
     EXPLAIN = "Explain"
     HISTORY = "History"
     CREDENTIALS = "Provider keys"
     PEOPLE = "Members and keys"
     RECORDS = "Audit log and usage"
+    ACCOUNT = "Account"
+    MODEL_REQUESTS = "Model requests"
+    MODELS = "Models"
+    OTHER_ADDRESSES = "Other addresses of the same"
+
+
+def list_sections(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:  # noqa: FBT001 - drf-spectacular's hook
+    """Name the sections that there is something in."""
+    operations = [entry for path in result["paths"].values() for entry in path.values() if isinstance(entry, dict)]
+    used = {tag for operation in operations for tag in operation.get("tags", ())}
+    return {**result, "tags": [{"name": tag.value} for tag in Tag if tag.value in used]}
 
 
 class Schema(AutoSchema):
@@ -100,8 +108,7 @@ class Kind(Enum):
     QUESTION = (400, 401, 403, 404, 409, 413, 415, 503)
     # Takes `If-Match`.
     WRITE = (400, 401, 403, 404, 409, 412, 413, 415, 503)
-    # A read of clients, with a key of any scope.
-    CLIENT = (400, 401, 403, 404, 409, 503)
+    # Streams, if it is asked to.
     MODEL_REQUEST = (400, 401, 402, 403, 404, 413, 429, 502, 503, 504)
 
 
@@ -142,6 +149,7 @@ def described(
     parameters: Sequence[OpenApiParameter | type[serializers.Serializer[Any]]] = (),
     status: int = 200,
     has_version: bool = False,
+    files: Sequence[str] = (),
 ) -> Callable[[Method], Method]:
     """Describe the handler of a method; its docstring is the description.
 
@@ -150,27 +158,33 @@ def described(
         tag: Its section; None likewise.
         parameters: A serializer stands for one query parameter a field.
         has_version: The answer has the organization's routing version in `ETag`.
+        files: The media types of a success, where it is a file and not JSON.
     """
+    answers: dict[Any, Any] = {status: OpenApiResponse(answer, description="Success.")}
+    if kind is Kind.MODEL_REQUEST:
+        answers = {
+            (status, "application/json"): OpenApiResponse(answer, description="The upstream's answer."),
+            (status, "text/event-stream"): OpenApiResponse(OpenApiTypes.STR, description="With `stream`: its events."),
+        }
+    if files:
+        answers = {(status, media_type): OpenApiResponse(answer, description="A file.") for media_type in files}
+    failures = {code: OpenApiResponse(ErrorSerializer, description=_FAILURES[code]) for code in kind.value}
     added = [*parameters, *([_ETAG] if has_version else []), *([_IF_MATCH] if kind is Kind.WRITE else [])]
     return extend_schema(
         operation_id=name,
         summary=summary,
         tags=[tag.value] if tag else None,
-        request=body,
+        request={"application/json": body} if isinstance(body, dict) else body,
         parameters=added,
-        responses={
-            status: OpenApiResponse(answer, description="Success."),
-            **{code: OpenApiResponse(ErrorSerializer, description=_FAILURES[code]) for code in kind.value},
-        },
+        responses={**answers, **failures},
+        auth=[{ApiKeyScheme.name: []}] if kind is Kind.MODEL_REQUEST else None,  # type: ignore[list-item]  # goes in as it is
     )
 
 
-FREE_FORM: Final[dict[str, Any]] = {"type": "object", "additionalProperties": True}
-"""An object that is not ours to describe."""
-
 ORGANIZATION_HEADER: Final = OpenApiParameter(
     "X-KiloCode-OrganizationId",
-    OpenApiTypes.UUID,
+    str,
     OpenApiParameter.HEADER,
-    description="For which organization a key acts that is bound to none.",
+    description="The UUID of the organization for which a key acts that is bound to none; blank counts as absent.",
 )
+ORGANIZATION_ID: Final = OpenApiParameter("organization_id", OpenApiTypes.UUID, OpenApiParameter.PATH)

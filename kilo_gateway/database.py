@@ -66,7 +66,15 @@ def django_database(url: str, *, pool_size: int) -> dict[str, Any]:
             **parts,
             # A streamed answer must not keep a connection while it streams, so connections belong to the process, not
             # to a thread; a request borrows one for as long as its statements take.
-            "pool": {"min_size": 1, "max_size": pool_size, "timeout": 5.0, "max_idle": 300.0},
+            "pool": {
+                "min_size": 1,
+                "max_size": pool_size,
+                "timeout": 5.0,
+                "max_idle": 300.0,
+                # While the database is away the pool tries again after ever longer pauses, up to this; then the next
+                # request starts anew. So after an outage of any length it is back within seconds.
+                "reconnect_timeout": 2.0,
+            },
             # Allows prepared statements where a cursor asks for them; Django's own cursors never do.
             "prepare_threshold": 5,
         },

@@ -18,7 +18,7 @@ GRACE_SECONDS = 30
 
 
 def main() -> None:
-    """Prepare the database unless `MIGRATE=0`, then serve until SIGTERM or SIGINT; running answers are finished."""
+    """Prepare what is served, then serve until SIGTERM or SIGINT; running answers are finished."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kilo_gateway.settings")
     environment = Environment()
     try:
@@ -28,8 +28,7 @@ def main() -> None:
         threads = environment.integer("THREADS", 1024, minimum=1)
         provide_database()
         _check_settings()
-        if environment.flag("MIGRATE", default=True):
-            _manage("migrate", "--no-input", "--verbosity", "0")
+        _prepare(migrate=environment.flag("MIGRATE", default=True))
     except SettingError as error:
         raise SystemExit(f"Configuration error: {error}") from None
     _allow_many_files()
@@ -41,9 +40,12 @@ def _check_settings() -> None:
     import_module(os.environ["DJANGO_SETTINGS_MODULE"])
 
 
-def _manage(*arguments: str) -> None:
-    """Run a management command in a process of its own, so that this one, which only supervises, stays small."""
-    subprocess.run([sys.executable, "manage.py", *arguments], check=True)  # noqa: S603 - our own file and words
+def _prepare(*, migrate: bool) -> None:
+    """Migrate and collect static files in another process, so that this one, which only supervises, stays small."""
+    arguments = ["--migrate"] if migrate else []
+    command = [sys.executable, "-m", "kilo_gateway.prepare", *arguments]
+    if subprocess.run(command, check=False).returncode:  # noqa: S603 - our own module and words
+        raise SystemExit("The gateway could not be prepared; what went wrong is above.")
 
 
 def _allow_many_files() -> None:

@@ -7,6 +7,8 @@ import secrets
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from whitenoise.compress import Compressor
+
 from byok.encryption import CredentialKeysError, Keyring, generate_key
 from byok.providers import base_url_overrides
 from kilo_gateway.database import data_directory, django_database
@@ -40,7 +42,7 @@ except CredentialKeysError as error:
 
 # ---------------------------------------------------------------- applications
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "kilo_gateway.admin_apps.StaffAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -85,7 +87,7 @@ TEMPLATES = [
     }
 ]
 STATIC_URL = "/static/"
-STATIC_ROOT = DATA_DIR / "static"
+STATIC_ROOT = Path(env.text("STATIC_ROOT") or DATA_DIR / "static").expanduser().resolve()
 STATICFILES_DIRS = [BASE_DIR / "static"]
 # The server collects them at its start, under names that hold a hash of the content. Development and tests serve them
 # from where they lie.
@@ -151,6 +153,10 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "0.1.0",
     "SCHEMA_PATH_PREFIX": r"/api",
     "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "kilo_gateway.api_schema.list_sections",
+    ],
 }
 
 # ---------------------------------------------------------------- upstreams

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 MAX_DEPTH = 32
 # PostgreSQL's text cannot hold NUL, and half of a surrogate pair is no character.
@@ -24,7 +24,7 @@ def parse(raw: bytes) -> Any:
             that cannot be stored, or more than 32 levels.
     """
     try:
-        value = _DECODER.decode(raw.decode("utf-8"))
+        value = DECODER.decode(raw.decode("utf-8"))
     except UnicodeDecodeError:
         raise NotStrictJson("it is not UTF-8") from None
     except RecursionError:
@@ -76,4 +76,5 @@ def _no_constant(name: str) -> NoReturn:
     raise NotStrictJson(f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_constant)
+# Refuses a key that is there twice, NaN, infinities and what is as large as one.
+DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_constant)

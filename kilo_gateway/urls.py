@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
+from django.views.generic import RedirectView
 
+from kilo_gateway import api_docs
 from kilo_gateway.health import healthz, readyz
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", healthz),
     path("readyz", readyz),
+    path("api/schema/", api_docs.schema, name="api-schema"),
+    path("api/docs/", api_docs.page, name="api-docs"),
+    path("admin", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin/", admin.site.urls),
     path("", include("routing.proxy.urls")),
     path("", include("organizations.urls")),
     path("", include("routing.urls")),

@@ -26,8 +26,8 @@ from routing.proxy.urls import PROXY_VIEWS
 
 start_background_sync()
 
-# What is loaded by now stays: the collector need not look at it again and again. What a request leaves behind is freed by
-# reference counts, so cycles can wait for longer than the default of a few hundred objects.
+# What is loaded by now stays: the collector need not look at it again and again. What a request leaves behind is freed
+# by reference counts, so cycles can wait for longer than the default of a few hundred objects.
 gc.collect()
 gc.freeze()
 gc.set_threshold(20_000, 20, 50)

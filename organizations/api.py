@@ -5,7 +5,7 @@ from __future__ import annotations
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from kilo_gateway.api_schema import ORGANIZATION_ID, Kind, Tag, described
+from kilo_gateway.api_schema import ORGANIZATION_ID, Tag, described
 from kilo_gateway.api_views import ReadView
 from organizations.callers import person_and_key
 from organizations.schema import OrganizationSerializer, UserSerializer
@@ -15,7 +15,7 @@ from organizations.selectors import membership_or_404, routing_settings
 class UserView(ReadView):
     """The person behind the key."""
 
-    @described("get_user", "Read who a key belongs to", tag=Tag.ACCOUNT, kind=Kind.CLIENT, answer=UserSerializer)
+    @described("get_user", "Read who a key belongs to", tag=Tag.ACCOUNT, answer=UserSerializer)
     def get(self, request: Request) -> Response:
         user, _ = person_and_key(request)
         return Response({"id": user.pk, "email": user.email, "name": user.name})
@@ -28,7 +28,6 @@ class OrganizationView(ReadView):
         "get_organization",
         "Read an organization",
         tag=Tag.ACCOUNT,
-        kind=Kind.CLIENT,
         answer=OrganizationSerializer,
         parameters=[ORGANIZATION_ID],
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
@@ -39,7 +38,7 @@ class ApiKeyAuthentication(BaseAuthentication):
 class BrowserSession(SessionAuthentication):
     """The session of a signed-in person; whatever is not a read needs the CSRF token."""
 
-    def enforce_csrf(self, request: HttpRequest) -> None:
+    def enforce_csrf(self, request: Request) -> None:
         """Raises 403 `csrf_failed`."""
         try:
             super().enforce_csrf(request)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import URLPattern, URLResolver, include, path
 
 from organizations.api import OrganizationView, UserView
 
-urlpatterns = [
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("", include("organizations.management_api.urls")),
     path("api/user", UserView.as_view(), name="api-user"),
     path("api/organizations/<str:organization_id>", OrganizationView.as_view(), name="api-organization"),
 ]

@@ -10,12 +10,13 @@ from rest_framework.response import Response
 
 from kilo_gateway.api_errors import temporarily_unavailable
 from kilo_gateway.api_schema import ORGANIZATION_HEADER as HEADER
-from kilo_gateway.api_schema import ORGANIZATION_ID, Kind, Tag, described
+from kilo_gateway.api_schema import ORGANIZATION_ID, Tag, described
 from kilo_gateway.api_views import ReadView
 from organizations.callers import person_and_key
 from organizations.models import Membership, Organization
 from organizations.selectors import acting_membership, bound_organization_id, membership_or_404, memberships_of
 from routing.catalog.cache import CatalogUnreadable
+from routing.domain.types import RefusalCode
 from routing.schema import (
     BalanceSerializer,
     DefaultsSerializer,
@@ -50,7 +51,8 @@ class CatalogView(ReadView):
 
     def handle_exception(self, exc: Exception) -> Response:
         if isinstance(exc, CatalogUnreadable):
-            exc = temporarily_unavailable("The model catalog cannot be read at the moment.", code="catalog")
+            message = "The model catalog cannot be read at the moment."
+            exc = temporarily_unavailable(message, code=RefusalCode.CATALOG_UNAVAILABLE.value)
         return super().handle_exception(exc)
 
     def acting_organization(self, request: Request) -> Organization | None:
@@ -65,7 +67,7 @@ class CatalogView(ReadView):
 class ModelsView(CatalogView):
     """The models that the key may be used with: under an organization's policy when it acts for one."""
 
-    @described(None, "List the models", kind=Kind.CLIENT, answer=ModelListSerializer, parameters=[HEADER])
+    @described(None, "List the models", answer=ModelListSerializer, parameters=[HEADER])
     def get(self, request: Request) -> Response:
         return Response({"data": model_entries(offer_to(self.acting_organization(request)))})
 
@@ -77,7 +79,6 @@ class OrganizationModelsView(CatalogView):
         "list_organization_models",
         "List the models of an organization",
         tag=Tag.ACCOUNT,
-        kind=Kind.CLIENT,
         answer=ModelListSerializer,
         parameters=[ORGANIZATION_ID],
     )
@@ -88,9 +89,7 @@ class OrganizationModelsView(CatalogView):
 class ModelEndpointsView(CatalogView):
     """The providers that serve a hosted model."""
 
-    @described(
-        None, "List the providers of a model", kind=Kind.CLIENT, answer=ModelEndpointsSerializer, parameters=[HEADER]
-    )
+    @described(None, "List the providers of a model", answer=ModelEndpointsSerializer, parameters=[HEADER])
     def get(self, request: Request, model_id: str) -> Response:
         return Response({"data": serving_providers(offer_to(self.acting_organization(request)), model_id)})
 
@@ -98,7 +97,7 @@ class ModelEndpointsView(CatalogView):
 class ProvidersView(CatalogView):
     """The providers that serve hosted models."""
 
-    @described(None, "List the providers", kind=Kind.CLIENT, answer=ProviderListSerializer, parameters=[HEADER])
+    @described(None, "List the providers", answer=ProviderListSerializer, parameters=[HEADER])
     def get(self, request: Request) -> Response:
         providers = allowed_providers(offer_to(self.acting_organization(request)))
         return Response({"data": [asdict(provider) for provider in providers]})
@@ -111,7 +110,6 @@ class DefaultsView(CatalogView):
         "get_defaults",
         "Read the default models",
         tag=Tag.ACCOUNT,
-        kind=Kind.CLIENT,
         answer=DefaultsSerializer,
         parameters=[HEADER],
     )
@@ -126,7 +124,6 @@ class OrganizationDefaultsView(CatalogView):
         "get_organization_defaults",
         "Read the default models of an organization",
         tag=Tag.ACCOUNT,
-        kind=Kind.CLIENT,
         answer=DefaultsSerializer,
         parameters=[ORGANIZATION_ID],
     )
@@ -145,7 +142,7 @@ class ProfileView(ReadView):
     without them it uses none.
     """
 
-    @described("get_profile", "Read a person's profile", tag=Tag.ACCOUNT, kind=Kind.CLIENT, answer=ProfileSerializer)
+    @described("get_profile", "Read a person's profile", tag=Tag.ACCOUNT, answer=ProfileSerializer)
     def get(self, request: Request) -> Response:
         user, key = person_and_key(request)
         memberships = memberships_of(user, key=key)
@@ -179,7 +176,6 @@ class BalanceView(ReadView):
         "get_balance",
         "Read the balance",
         tag=Tag.ACCOUNT,
-        kind=Kind.CLIENT,
         answer=BalanceSerializer,
         parameters=[HEADER],
     )

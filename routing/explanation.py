@@ -27,7 +27,7 @@ def explain(
         return resolve_locked(organization.pk, stamp, asked, api_kind)
     credentials = enabled_credentials(organization.pk)
     stamp = replace(stamp, routing_version=organization.routing_version)
-    return settle_for(organization.plan, draft, credentials, world_at(stamp), asked, api_kind, stamp)
+    return settle_for(organization.plan, draft, credentials, world_at(stamp), asked, api_kind=api_kind, stamp=stamp)
 
 
 def explanation(settled: Settled, api_kind: ApiKind | None) -> dict[str, Any]:

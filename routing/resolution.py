@@ -132,7 +132,9 @@ def resolve_locked(organization_id: UUID, stamp: Stamp, asked: Asked, api_kind: 
         )
         credentials = enabled_credentials(organization_id)
     settled_at = Stamp(organization.routing_version, stamp.catalog_snapshot_id, stamp.tier_version)
-    return settle_for(organization.plan, organization.settings, credentials, world, asked, api_kind, settled_at)
+    return settle_for(
+        organization.plan, organization.settings, credentials, world, asked, api_kind=api_kind, stamp=settled_at
+    )
 
 
 def settle_for(
@@ -141,6 +143,7 @@ def settle_for(
     credentials: Mapping[str, StoredCredential],
     world: World,
     asked: Asked,
+    *,
     api_kind: ApiKind | None,
     stamp: Stamp,
 ) -> Settled:

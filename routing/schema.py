@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.utils import OpenApiParameter, extend_schema_field
 from rest_framework import serializers
 
+from kilo_gateway.api_schema import ORGANIZATION_HEADER, Kind, described
 from organizations.models import Role
 from organizations.schema import UserSerializer
 
@@ -17,13 +19,29 @@ _ENTRY: Final = {
     "required": ["id", "name"],
     "additionalProperties": True,
 }
-MODEL_REQUEST: Final = {
+_REQUEST: Final = {
     "type": "object",
     "description": "As the format's own documentation says; all other fields reach the upstream unchanged.",
     "properties": {"model": {"type": "string"}},
     "required": ["model"],
     "additionalProperties": True,
 }
+_ANSWER: Final = {"type": "object", "additionalProperties": True}
+_MODE = OpenApiParameter(
+    "x-kilocode-mode", str, OpenApiParameter.HEADER, description="The agent's mode, which decides the route."
+)
+
+
+def proxied(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Describe a proxy endpoint, as far as it is ours to describe."""
+    return described(
+        None,
+        name,
+        kind=Kind.MODEL_REQUEST,
+        body=_REQUEST,
+        answer=_ANSWER,
+        parameters=[ORGANIZATION_HEADER, _MODE],
+    )
 
 
 @extend_schema_field(_ENTRY)

@@ -109,7 +109,9 @@ def settings_comparison(organization_id: UUID, version: int, *, against: int | N
     """
     versions = SettingsVersion.objects.filter(organization_id=organization_id).select_related("audit_log")
     found = versions.filter(routing_version=version).first()
-    others = versions.filter(routing_version__lt=version) if against is None else versions.filter(routing_version=against)
+    others = (
+        versions.filter(routing_version__lt=version) if against is None else versions.filter(routing_version=against)
+    )
     other = others.order_by("-routing_version").first()
     if found is None or (against is not None and other is None):
         raise Http404

@@ -7,9 +7,13 @@ misspelt would else be passed over in silence.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
+from django.core.validators import RegexValidator
 from rest_framework import serializers
+from rest_framework.settings import api_settings
+
+from organizations.management_api.converters import ModeSlugConverter
 
 MAX_UNKNOWN_NAMED = 10
 
@@ -19,15 +23,14 @@ class Shape(serializers.Serializer[Any]):
 
     def to_internal_value(self, data: Any) -> Any:
         if not isinstance(data, Mapping):
-            raise serializers.ValidationError("It must be an object.")
+            raise serializers.ValidationError({api_settings.NON_FIELD_ERRORS_KEY: ["It must be an object."]})
         unknown = [str(name)[:100] for name in data if name not in self.fields][:MAX_UNKNOWN_NAMED]
         errors: dict[str, Any] = {name: ["There is no such field."] for name in unknown}
         value: Any = {}
         try:
             value = super().to_internal_value(data)
         except serializers.ValidationError as error:
-            detail = error.detail
-            errors |= detail if isinstance(detail, dict) else {"body": detail}
+            errors |= cast("dict[str, Any]", error.detail)
         if errors:
             raise serializers.ValidationError(errors)
         return value
@@ -47,6 +50,17 @@ class Text(serializers.CharField):
         if not isinstance(data, str):
             self.fail("invalid")
         return super().to_internal_value(data)
+
+
+class Slug(Text):
+    """The slug of a mode."""
+
+    def __init__(self, **options: Any) -> None:
+        pattern = rf"^{ModeSlugConverter.regex}\Z"
+        super().__init__(
+            validators=[RegexValidator(pattern, "It has 1 to 50 characters: small letters, digits and hyphens.")],
+            **options,
+        )
 
 
 class Texts(serializers.ListField):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
-from django.http import HttpRequest, UnreadablePostError
+from django.http import UnreadablePostError
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -50,8 +50,10 @@ class ManagementView(ApiView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         # Before authentication, because the check of the CSRF token would parse a form.
-        _require_json(request._request)
+        _require_json(request)
         super().initial(request, *args, **kwargs)
+        if request.method not in self.allowed_methods:
+            self.http_method_not_allowed(request)
         user, key = person_and_key(request)
         method = "GET" if request.method == "HEAD" else str(request.method)
         if key is not None and Scope.MANAGEMENT.value not in key.scopes and method not in self.open_to_every_key:
@@ -62,7 +64,8 @@ class ManagementView(ApiView):
                 code="scope_required",
             )
         self.membership = membership_or_404(user, kwargs["organization_id"], key=key)
-        self.query = self._read_query(request, self.queries.get(method, Nothing))
+        if method != "OPTIONS":
+            self.query = self._read_query(request, self.queries.get(method, Nothing))
 
     def _read_query(self, request: Request, shape: type[Shape]) -> Mapping[str, Any]:
         twice = [name for name, values in request.query_params.lists() if len(values) > 1]
@@ -82,7 +85,7 @@ class ManagementView(ApiView):
             GatewayError: 413, or 400 for what is not JSON.
             ValidationError: 400 by field.
         """
-        return _checked(shape, _json(request._request))
+        return _checked(shape, _json(request))
 
     def acting(self, request: Request) -> Acting:
         """The person who asks, for a service that changes something."""
@@ -91,7 +94,7 @@ class ManagementView(ApiView):
         return Acting(actor, user, expected_version(request))
 
     def answer(self, state: Mapping[str, Any], at: Organization | int, *, status: int = 200) -> Response:
-        """A state of the organization with the routing version that it belongs to: `at`, or that of the row it is from."""
+        """A state of the organization with its routing version: `at`, or that of the row from which it was read."""
         version = at if isinstance(at, int) else at.routing_version
         return Response({**state, "routing_version": version}, status=status, headers={"ETag": f'"{version}"'})
 
@@ -122,8 +125,9 @@ def _checked(shape: type[Shape], data: Any) -> dict[str, Any]:
     return dict(shaped.validated_data)
 
 
-def _require_json(request: HttpRequest) -> None:
-    if request.method not in {"GET", "HEAD", "OPTIONS"} and _length(request) and request.content_type != JSON:
+def _require_json(request: Request) -> None:
+    media_type = request.content_type.partition(";")[0].strip().lower()
+    if request.method not in {"GET", "HEAD", "OPTIONS"} and _length(request) and media_type != JSON:
         raise GatewayError(
             ErrorType.INVALID_REQUEST,
             415,
@@ -132,14 +136,14 @@ def _require_json(request: HttpRequest) -> None:
         )
 
 
-def _length(request: HttpRequest) -> int:
+def _length(request: Request) -> int:
     try:
         return int(request.META.get("CONTENT_LENGTH") or 0)
     except ValueError:
         return 0
 
 
-def _json(request: HttpRequest) -> Any:
+def _json(request: Request) -> Any:
     """The body as data; an absent one is an object without fields."""
     length = _length(request)
     if not length:

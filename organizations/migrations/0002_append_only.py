@@ -25,8 +25,7 @@ CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table}
 
 DROP = (
     "".join(
-        f"DROP TRIGGER {table}_append_only ON {table}; DROP TRIGGER {table}_no_truncate ON {table};"
-        for table in TABLES
+        f"DROP TRIGGER {table}_append_only ON {table}; DROP TRIGGER {table}_no_truncate ON {table};" for table in TABLES
     )
     + "DROP FUNCTION kilo_refuse_change();"
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from organizations.models.api_key import ApiKey, Scope
 from organizations.models.audit import AuditAction, AuditLog, Via
+from organizations.models.invitation import Invitation
 from organizations.models.organization import Membership, Organization, Plan, Role, SettingsVersion
 from organizations.models.user import User
 
@@ -11,6 +12,7 @@ __all__ = [
     "ApiKey",
     "AuditAction",
     "AuditLog",
+    "Invitation",
     "Membership",
     "Organization",
     "Plan",

@@ -42,6 +42,7 @@ class ApiKey(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
+        verbose_name = "API key"
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["key_hash"], name="api_key_hash_unique"),
             models.CheckConstraint(condition=Q(scopes__contained_by=Scope.values), name="api_key_scopes_known"),

@@ -168,7 +168,7 @@ class Connection(BaseHTTPRequestHandler):
 
     # --- what the base class says by itself
 
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """A malformed request or an unknown method, in JSON like every other error."""
         self.close_connection = True
         text = message or HTTPStatus(code).phrase

@@ -71,7 +71,7 @@ class SeededPerson:
             "email": person.email,
             "password": credentials.password,
             "role": person.role.value if person.role else "staff",
-            "organization": str(person.organization.id) if person.organization else None,
+            "organization": person.organization.name if person.organization else None,
             "api_key": credentials.api_key,
             "management_key": credentials.management_key,
         }

@@ -31,7 +31,7 @@ def judge(model: CatalogModel, plan: str, settings: RoutingSettings) -> tuple[st
     if model.is_router and policy_in_force(plan, settings):
         return Refusal(
             RefusalCode.ROUTER_UNDER_POLICY,
-            f'"{model.id}" cannot be used while a model policy is active: it leads to models that the policy may refuse.',
+            f'"{model.id}" cannot be used while a model policy is active: it leads to models that it may refuse.',
         )
     if plan != ENTERPRISE or settings.provider_allow_list is None:
         return None

@@ -109,9 +109,7 @@ class Decision:
         return asked if asked == ORGANIZATION_AUTO or tier_of(asked) else ""
 
 
-def resolve(
-    asked: Asked, owner: Owner | None, world: World, *, api_kind: ApiKind | None
-) -> Decision:
+def resolve(asked: Asked, owner: Owner | None, world: World, *, api_kind: ApiKind | None) -> Decision:
     """Resolve one request.
 
     Args:

@@ -7,6 +7,7 @@ from rest_framework.response import Response
 from kilo_gateway.api_errors import temporarily_unavailable
 from organizations.management_api.views import ManagementView
 from routing.catalog.cache import CatalogUnreadable
+from routing.domain.types import RefusalCode
 
 
 class RoutingView(ManagementView):
@@ -14,5 +15,7 @@ class RoutingView(ManagementView):
 
     def handle_exception(self, exc: Exception) -> Response:
         if isinstance(exc, CatalogUnreadable):
-            exc = temporarily_unavailable("The model catalog cannot be read at the moment.", code="catalog")
+            exc = temporarily_unavailable(
+                "The model catalog cannot be read at the moment.", code=RefusalCode.CATALOG_UNAVAILABLE.value
+            )
         return super().handle_exception(exc)

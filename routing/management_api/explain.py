@@ -16,6 +16,7 @@ from routing.domain.resolve import read_request
 from routing.domain.types import MAX_ROUTES, ORGANIZATION_AUTO, TargetKind
 from routing.explanation import explain, explanation
 from routing.management_api.base import RoutingView
+from routing.services.organization_auto import SLUG
 
 API_KINDS = [kind.value for kind in ApiKind]
 
@@ -27,6 +28,8 @@ class Routes(serializers.DictField):
 
     def to_internal_value(self, data: Any) -> Any:
         routes = super().to_internal_value(data)
+        if unknown := next((slug for slug in routes if not SLUG.fullmatch(slug)), None):
+            raise serializers.ValidationError([f'"{unknown[:50]}" is not the slug of a mode.'])
         if len(routes) > MAX_ROUTES:
             raise serializers.ValidationError([f"An organization has at most {MAX_ROUTES} routes."])
         return routes
@@ -37,10 +40,17 @@ class DraftAuto(Shape):
     fallback_model = Text(required=False, allow_null=True)
 
 
+class Providers(Texts):
+    """As the model policy stores them."""
+
+    def to_internal_value(self, data: Any) -> list[str]:
+        return [slug.strip().lower() for slug in super().to_internal_value(data)]
+
+
 class Draft(Shape):
     default_model = Text(required=False, allow_null=True)
     org_auto_model = DraftAuto(required=False, allow_null=True)
-    provider_allow_list = Texts(required=False, allow_null=True)
+    provider_allow_list = Providers(required=False, allow_null=True)
     model_deny_list = Texts(required=False)
     data_collection = serializers.ChoiceField(choices=["allow", "deny"], required=False, allow_null=True)
 

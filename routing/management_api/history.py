@@ -86,7 +86,9 @@ class HistoryView(RoutingView):
         """Newest first, 100 at a time."""
         versions = settings_versions(organization_id, before=self.query.get("before"))
         more = versions[-1].routing_version if len(versions) == HISTORY_PAGE else None
-        return self.answer({"versions": [_row(version) for version in versions], "next_before": more}, self.organization)
+        return self.answer(
+            {"versions": [_row(version) for version in versions], "next_before": more}, self.organization
+        )
 
 
 class VersionView(RoutingView):
@@ -130,9 +132,7 @@ class RestoreView(RoutingView):
     def post(self, request: Request, organization_id: UUID, version: int) -> Response:
         """An ordinary change: what does not validate today refuses it whole, and `broken` lists the routes."""
         self.body(request, Nothing)
-        organization = settings_restore(
-            organization_id=organization_id, acting=self.acting(request), version=version
-        )
+        organization = settings_restore(organization_id=organization_id, acting=self.acting(request), version=version)
         return self.answer({"settings": routing_settings(organization)}, organization)
 
 

@@ -48,9 +48,7 @@ class DataCollection(Shape):
 class ModelPolicyView(RoutingView):
     """Which hosted models the organization allows."""
 
-    @described(
-        "get_model_policy", "Read the model policy", tag=TAG, answer=ModelPolicySerializer, has_version=True
-    )
+    @described("get_model_policy", "Read the model policy", tag=TAG, answer=ModelPolicySerializer, has_version=True)
     def get(self, request: Request, organization_id: UUID) -> Response:
         """The policy as it is stored. Only the enterprise plan enforces it."""
         return self.answer(model_policy_state(self.organization), self.organization)

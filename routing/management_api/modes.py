@@ -9,8 +9,8 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from kilo_gateway.api_schema import Kind, Tag, described
-from organizations.management_api.shapes import Flag, Nothing, QueryFlag, Shape, Text
+from kilo_gateway.api_schema import ORGANIZATION_ID, Kind, Tag, described
+from organizations.management_api.shapes import Flag, Nothing, QueryFlag, Shape, Slug, Text
 from organizations.modes.models import CustomMode
 from organizations.modes.schema import ModeConfigField, ModeSerializer
 from organizations.modes.selectors import mode_or_404, mode_row, modes_of
@@ -34,14 +34,14 @@ class ModeStateSerializer(serializers.Serializer[Any]):
 
 class NewMode(Shape):
     name = Text(max_length=100)
-    slug = serializers.RegexField(r"^[a-z0-9-]{1,50}$", trim_whitespace=False)
+    slug = Slug()
     config = ModeConfigField()
     route_model = Text(required=False, allow_null=True, help_text=ROUTE_MODEL)
 
 
 class ModeChanges(Shape):
     name = Text(required=False, max_length=100)
-    slug = serializers.RegexField(r"^[a-z0-9-]{1,50}$", required=False, trim_whitespace=False)
+    slug = Slug(required=False)
     config = ModeConfigField(required=False)
     route_model = Text(required=False, allow_null=True, help_text=ROUTE_MODEL)
 
@@ -72,7 +72,7 @@ class ModesView(ModeStateView):
 
     open_to_every_key = frozenset({"GET"})
 
-    @described("list_modes", "List the custom modes", tag=TAG, answer=ModesSerializer)
+    @described("list_modes", "List the custom modes", tag=TAG, answer=ModesSerializer, parameters=[ORGANIZATION_ID])
     def get(self, request: Request, organization_id: UUID) -> Response:
         """The stored modes, oldest first. Any valid key may read them."""
         return Response({"modes": [mode_row(mode) for mode in modes_of(self.organization.pk)]})
@@ -84,6 +84,7 @@ class ModesView(ModeStateView):
         kind=Kind.WRITE,
         body=NewMode,
         answer=ModeStateSerializer,
+        parameters=[ORGANIZATION_ID],
         status=201,
         has_version=True,
     )
@@ -135,7 +136,7 @@ class ModeView(ModeStateView):
         has_version=True,
     )
     def delete(self, request: Request, organization_id: UUID, mode_id: UUID) -> Response:
-        """The route of a deleted mode goes with it. An override of a built-in mode is reverted, and its route stays with
+        """The route of a deleted mode goes with it. An override of a built-in mode is reverted; its route stays with
         `preserve_route`, or becomes `route_model`. Both may stand in a JSON body instead of the address.
         """
         removal = self._removal(request)

@@ -143,9 +143,7 @@ class RouteView(StateView):
     )
     def delete(self, request: Request, organization_id: UUID, slug: str) -> Response:
         """Let a mode follow the fallback again; nothing happens when it does."""
-        return self.state(
-            services.route_clear(organization_id=organization_id, acting=self.acting(request), slug=slug)
-        )
+        return self.state(services.route_clear(organization_id=organization_id, acting=self.acting(request), slug=slug))
 
 
 class FallbackView(StateView):

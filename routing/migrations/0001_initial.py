@@ -6,107 +6,202 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('organizations', '0001_initial'),
+        ("organizations", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='HostedBalance',
+            name="HostedBalance",
             fields=[
-                ('organization', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='hosted_balance', serialize=False, to='organizations.organization')),
-                ('balance_microdollars', models.BigIntegerField()),
-                ('updated_at', models.DateTimeField(auto_now=True)),
+                (
+                    "organization",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="hosted_balance",
+                        serialize=False,
+                        to="organizations.organization",
+                    ),
+                ),
+                ("balance_microdollars", models.BigIntegerField()),
+                ("updated_at", models.DateTimeField(auto_now=True)),
             ],
         ),
         migrations.CreateModel(
-            name='AutoTierRule',
+            name="AutoTierRule",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('tier', models.CharField(choices=[('frontier', 'frontier'), ('balanced', 'balanced'), ('small', 'small'), ('free', 'free'), ('efficient', 'efficient')], max_length=20)),
-                ('mode', models.CharField(blank=True, max_length=50)),
-                ('api_kind', models.CharField(blank=True, choices=[('chat_completions', 'chat_completions'), ('responses', 'responses'), ('messages', 'messages')], max_length=20)),
-                ('model_ids', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=200), help_text='One model id; for the tier `free`, all that may be chosen.', size=None)),
-                ('free_model_ids', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=200), blank=True, default=list, help_text='Used instead when the organization has no hosted balance.', size=None)),
-                ('reasoning_effort', models.CharField(blank=True, max_length=10)),
-                ('verbosity', models.CharField(blank=True, max_length=10)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "tier",
+                    models.CharField(
+                        choices=[
+                            ("frontier", "frontier"),
+                            ("balanced", "balanced"),
+                            ("small", "small"),
+                            ("free", "free"),
+                            ("efficient", "efficient"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                ("mode", models.CharField(blank=True, max_length=50)),
+                (
+                    "api_kind",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("chat_completions", "chat_completions"),
+                            ("responses", "responses"),
+                            ("messages", "messages"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                (
+                    "model_ids",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=200),
+                        help_text="One model id; for the tier `free`, all that may be chosen.",
+                        size=None,
+                    ),
+                ),
+                (
+                    "free_model_ids",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=200),
+                        blank=True,
+                        default=list,
+                        help_text="Used instead when the organization has no hosted balance.",
+                        size=None,
+                    ),
+                ),
+                ("reasoning_effort", models.CharField(blank=True, max_length=10)),
+                ("verbosity", models.CharField(blank=True, max_length=10)),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('tier', 'mode', 'api_kind'), name='auto_tier_rule_unique'), models.CheckConstraint(condition=models.Q(('tier__in', ['frontier', 'balanced', 'small', 'free', 'efficient'])), name='auto_tier_rule_tier_known'), models.CheckConstraint(condition=models.Q(('api_kind__in', ['', 'chat_completions', 'responses', 'messages'])), name='auto_tier_rule_api_kind_known'), models.CheckConstraint(condition=models.Q(('model_ids', []), _negated=True), name='auto_tier_rule_models_present')],
+                "constraints": [
+                    models.UniqueConstraint(fields=("tier", "mode", "api_kind"), name="auto_tier_rule_unique"),
+                    models.CheckConstraint(
+                        condition=models.Q(("tier__in", ["frontier", "balanced", "small", "free", "efficient"])),
+                        name="auto_tier_rule_tier_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("api_kind__in", ["", "chat_completions", "responses", "messages"])),
+                        name="auto_tier_rule_api_kind_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("model_ids", []), _negated=True), name="auto_tier_rule_models_present"
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='CatalogSnapshot',
+            name="CatalogSnapshot",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('origin', models.CharField(choices=[('bundled', 'Bundled with the installation'), ('synced', 'Read from the hosted upstream')], max_length=10)),
-                ('source', models.CharField(help_text='Where it was read from.', max_length=200)),
-                ('entries', models.JSONField(help_text="A list in the shape of OpenRouter's model list; each with the endpoints that serve the model.")),
-                ('providers', models.JSONField(default=list, help_text="A list in the shape of OpenRouter's provider list.")),
-                ('model_count', models.PositiveIntegerField()),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "origin",
+                    models.CharField(
+                        choices=[
+                            ("bundled", "Bundled with the installation"),
+                            ("synced", "Read from the hosted upstream"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                ("source", models.CharField(help_text="Where it was read from.", max_length=200)),
+                (
+                    "entries",
+                    models.JSONField(
+                        help_text="A list in the shape of OpenRouter's model list; each with the endpoints that serve the model."
+                    ),
+                ),
+                (
+                    "providers",
+                    models.JSONField(default=list, help_text="A list in the shape of OpenRouter's provider list."),
+                ),
+                ("model_count", models.PositiveIntegerField()),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
             options={
-                'constraints': [models.CheckConstraint(condition=models.Q(('model_count__gt', 0)), name='catalog_snapshot_not_empty')],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("model_count__gt", 0)), name="catalog_snapshot_not_empty"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='UsageRecord',
+            name="UsageRecord",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('request_id', models.UUIDField()),
-                ('created_at', models.DateTimeField()),
-                ('organization_id', models.UUIDField(null=True)),
-                ('user_id', models.UUIDField()),
-                ('api_key_id', models.UUIDField(null=True)),
-                ('api_kind', models.CharField(max_length=20)),
-                ('requested_model', models.CharField(max_length=200)),
-                ('auto_model', models.CharField(blank=True, max_length=200)),
-                ('mode', models.CharField(blank=True, max_length=500)),
-                ('route_kind', models.CharField(blank=True, max_length=10)),
-                ('route', models.CharField(blank=True, max_length=1100)),
-                ('target', models.CharField(blank=True, max_length=200)),
-                ('resolved_model', models.CharField(blank=True, max_length=200)),
-                ('provider', models.CharField(blank=True, help_text='The upstream that served it.', max_length=60)),
-                ('is_byok', models.BooleanField(default=False)),
-                ('credential_id', models.UUIDField(null=True)),
-                ('streamed', models.BooleanField(default=False)),
-                ('cancelled', models.BooleanField(default=False)),
-                ('status', models.PositiveSmallIntegerField()),
-                ('error_type', models.CharField(blank=True, max_length=60)),
-                ('input_tokens', models.PositiveBigIntegerField(null=True)),
-                ('output_tokens', models.PositiveBigIntegerField(null=True)),
-                ('cache_read_tokens', models.PositiveBigIntegerField(null=True)),
-                ('cache_write_tokens', models.PositiveBigIntegerField(null=True)),
-                ('reasoning_tokens', models.PositiveBigIntegerField(null=True)),
-                ('hosted_cost_microdollars', models.BigIntegerField(null=True)),
-                ('market_cost_microdollars', models.BigIntegerField(null=True)),
-                ('time_to_first_byte_ms', models.PositiveIntegerField(null=True)),
-                ('duration_ms', models.PositiveIntegerField()),
-                ('task_id', models.CharField(blank=True, max_length=500)),
-                ('editor', models.CharField(blank=True, max_length=500)),
-                ('feature', models.CharField(blank=True, max_length=500)),
-                ('routing_version', models.PositiveBigIntegerField(null=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("request_id", models.UUIDField()),
+                ("created_at", models.DateTimeField()),
+                ("organization_id", models.UUIDField(null=True)),
+                ("user_id", models.UUIDField()),
+                ("api_key_id", models.UUIDField(null=True)),
+                ("api_kind", models.CharField(max_length=20)),
+                ("requested_model", models.CharField(max_length=200)),
+                ("auto_model", models.CharField(blank=True, max_length=200)),
+                ("mode", models.CharField(blank=True, max_length=500)),
+                ("route_kind", models.CharField(blank=True, max_length=10)),
+                ("route", models.CharField(blank=True, max_length=1100)),
+                ("target", models.CharField(blank=True, max_length=200)),
+                ("resolved_model", models.CharField(blank=True, max_length=200)),
+                ("provider", models.CharField(blank=True, help_text="The upstream that served it.", max_length=60)),
+                ("is_byok", models.BooleanField(default=False)),
+                ("credential_id", models.UUIDField(null=True)),
+                ("streamed", models.BooleanField(default=False)),
+                ("cancelled", models.BooleanField(default=False)),
+                ("status", models.PositiveSmallIntegerField()),
+                ("error_type", models.CharField(blank=True, max_length=60)),
+                ("input_tokens", models.PositiveBigIntegerField(null=True)),
+                ("output_tokens", models.PositiveBigIntegerField(null=True)),
+                ("cache_read_tokens", models.PositiveBigIntegerField(null=True)),
+                ("cache_write_tokens", models.PositiveBigIntegerField(null=True)),
+                ("reasoning_tokens", models.PositiveBigIntegerField(null=True)),
+                ("hosted_cost_microdollars", models.BigIntegerField(null=True)),
+                ("market_cost_microdollars", models.BigIntegerField(null=True)),
+                ("time_to_first_byte_ms", models.PositiveIntegerField(null=True)),
+                ("duration_ms", models.PositiveIntegerField()),
+                ("task_id", models.CharField(blank=True, max_length=500)),
+                ("editor", models.CharField(blank=True, max_length=500)),
+                ("feature", models.CharField(blank=True, max_length=500)),
+                ("routing_version", models.PositiveBigIntegerField(null=True)),
             ],
             options={
-                'indexes': [models.Index(fields=['organization_id', '-created_at'], name='usage_record_by_time'), models.Index(fields=['created_at'], name='usage_record_created')],
-                'constraints': [models.UniqueConstraint(fields=('request_id',), name='usage_record_request_unique')],
+                "indexes": [
+                    models.Index(fields=["organization_id", "-created_at"], name="usage_record_by_time"),
+                    models.Index(fields=["created_at"], name="usage_record_created"),
+                ],
+                "constraints": [models.UniqueConstraint(fields=("request_id",), name="usage_record_request_unique")],
             },
         ),
         migrations.CreateModel(
-            name='Installation',
+            name="Installation",
             fields=[
-                ('id', models.PositiveSmallIntegerField(default=1, editable=False, primary_key=True, serialize=False)),
-                ('tier_version', models.PositiveBigIntegerField(default=1)),
-                ('catalog_checked_at', models.DateTimeField(help_text='When a sync last found the catalog good.', null=True)),
-                ('catalog_error', models.TextField(blank=True, help_text='Why the last sync left the snapshot as it was.')),
-                ('catalog_snapshot', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='routing.catalogsnapshot')),
+                ("id", models.PositiveSmallIntegerField(default=1, editable=False, primary_key=True, serialize=False)),
+                ("tier_version", models.PositiveBigIntegerField(default=1)),
+                (
+                    "catalog_checked_at",
+                    models.DateTimeField(help_text="When a sync last found the catalog good.", null=True),
+                ),
+                (
+                    "catalog_error",
+                    models.TextField(blank=True, help_text="Why the last sync left the snapshot as it was."),
+                ),
+                (
+                    "catalog_snapshot",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="routing.catalogsnapshot"
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.CheckConstraint(condition=models.Q(('id', 1)), name='installation_single_row')],
+                "constraints": [models.CheckConstraint(condition=models.Q(("id", 1)), name="installation_single_row")],
             },
         ),
     ]

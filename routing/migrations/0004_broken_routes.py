@@ -5,24 +5,32 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('organizations', '0002_append_only'),
-        ('routing', '0003_default_tiers'),
+        ("organizations", "0002_append_only"),
+        ("routing", "0003_default_tiers"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='BrokenRoute',
+            name="BrokenRoute",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.CharField(blank=True, max_length=50)),
-                ('target', models.CharField(max_length=200)),
-                ('found_at', models.DateTimeField(auto_now_add=True)),
-                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='broken_routes', to='organizations.organization')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("slug", models.CharField(blank=True, max_length=50)),
+                ("target", models.CharField(max_length=200)),
+                ("found_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="broken_routes",
+                        to="organizations.organization",
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('organization', 'slug', 'target'), name='broken_route_unique')],
+                "constraints": [
+                    models.UniqueConstraint(fields=("organization", "slug", "target"), name="broken_route_unique")
+                ],
             },
         ),
     ]

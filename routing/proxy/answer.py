@@ -18,6 +18,8 @@ _PASSED = ("content-type", "content-encoding", "retry-after")
 # Answers of a provider that are about the account behind a key.
 ACCOUNT_STATUSES = frozenset({401, 402, 403, 429})
 MAX_MESSAGE_LENGTH = 500
+# The server ends such an answer at its head, and would take the rest for a client that has left.
+_WITHOUT_CONTENT = frozenset({204, 205, 304})
 
 
 def passed_headers(headers: Mapping[str, str], *, streamed: bool) -> dict[str, str]:
@@ -27,6 +29,12 @@ def passed_headers(headers: Mapping[str, str], *, streamed: bool) -> dict[str, s
     asked_for = "text/event-stream" if streamed else "application/json"
     passed = {name: _clean(headers[name]) for name in _PASSED if name in headers}
     return {"content-type": asked_for} | {name: value for name, value in passed.items() if value}
+
+
+def is_stream(status: int, headers: Mapping[str, str]) -> bool:
+    """Whether an answer is passed on piece by piece; an error is looked at as a whole, whatever its type."""
+    is_of_events = headers["content-type"].lower().startswith("text/event-stream")
+    return is_of_events and status < 400 and status not in _WITHOUT_CONTENT
 
 
 def _clean(value: str) -> str:

@@ -7,12 +7,12 @@ top-level value in the text is known: changing `model` is a splice, and every ot
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 from kilo_gateway.api_errors import ErrorType, GatewayError
+from kilo_gateway.strict_json import DECODER
 
 MAX_DEPTH = 128
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -22,27 +22,6 @@ _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 def invalid_request(message: str) -> GatewayError:
     """400: the body is not what the API expects."""
     return GatewayError(ErrorType.INVALID_REQUEST, 400, message)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("an object has the same key twice")
-    return found
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if math.isinf(number):
-        raise ValueError("a number is too large")
-    return number
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_constant)
 
 
 class JsonBody:
@@ -74,7 +53,7 @@ class JsonBody:
         self._check_characters()
 
     def _parse(self) -> None:
-        text, decode = self._text, _DECODER.raw_decode
+        text, decode = self._text, DECODER.raw_decode
         position = self._after_space(0)
         if text[position : position + 1] != "{":
             raise ValueError("it does not start with {")

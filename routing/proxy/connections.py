@@ -86,7 +86,8 @@ class Prepared:
             _checked(connection, pgconn.prepare(self._name, self._sql))
             self._prepared_on.add(connection)
         try:
-            return _checked(connection, pgconn.exec_prepared(self._name, parameters))
+            # NULL is None, whatever the stubs say.
+            return _checked(connection, pgconn.exec_prepared(self._name, cast("Sequence[bytes]", parameters)))
         except psycopg.errors.InvalidSqlStatementName:
             # Something between us and the server (a pooler, DISCARD) has forgotten it.
             self._prepared_on.discard(connection)

@@ -145,7 +145,7 @@ class Exchange:
         choice = choose_model(
             target, session=usage.task_id or str(caller.user_id), has_hosted_balance=caller.has_hosted_balance
         )
-        usage.target, usage.resolved_model = target.id, choice.id
+        usage.target, usage.resolved_model = plain(target.id, 200), plain(choice.id, 200)
         usage.is_byok = target.kind is TargetKind.DIRECT
         self.receipt["x-kilo-target"] = header_text(target.id)
         self.receipt["x-kilo-model"] = header_text(choice.upstream_id)
@@ -251,8 +251,7 @@ class Exchange:
         usage.status = response.status
         usage.time_to_first_byte_ms = self._elapsed_ms()
         headers = answer.passed_headers(response.headers, streamed=usage.streamed) | self.receipt
-        is_stream = headers["content-type"].lower().startswith("text/event-stream")
-        if is_stream and response.status < 400:
+        if answer.is_stream(response.status, headers):
             stream = UpstreamStream(response, self.api_kind, self._stream_ended)
             return StreamingHttpResponse(stream, status=response.status, headers=headers)
         content = answer.read_whole(response)

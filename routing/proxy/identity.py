@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
+from psycopg_pool import PoolTimeout
 
 from kilo_gateway.api_errors import ErrorType, GatewayError, authentication_required, invalid_token
 from organizations.api_keys import MAX_LENGTH, key_hash
@@ -135,6 +136,9 @@ def _parse_organization(header: str) -> tuple[UUID | None, bool]:
 def _fetch(parameters: list[bytes | None]) -> list[str | None] | None:
     try:
         return _STATEMENT.fetch_row(parameters)
+    except PoolTimeout:
+        # No connection for seconds: the database is away, and waiting once more would only double the delay.
+        raise
     except psycopg.OperationalError as error:
         log.warning("The database closed a connection (%s); trying on another one", type(error).__name__)
         drop_dead_connections()

@@ -1,8 +1,8 @@
 """Connections of urllib3 that write and read the heads of messages without the machinery for e-mail. For POST only.
 
-`http.client` parses the head of each answer with the standard library's mail parser and checks each header that it sends
-with two regular expressions: more work than everything else that a request costs here. What these classes do not expect
-goes the usual way.
+`http.client` parses the head of each answer with the standard library's mail parser and checks each header that it
+sends with two regular expressions: more work than everything else that a request costs here. What these classes do not
+expect goes the usual way.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from http.client import (
     RemoteDisconnected,
     UnknownProtocol,
 )
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
@@ -73,9 +73,14 @@ def read_head(reader: Any) -> HTTPMessage:
 class QuickResponse(HTTPResponse):
     """An answer whose head is read by `read_head`; its body is read as ever."""
 
+    if TYPE_CHECKING:  # what the stubs leave out
+
+        def _read_status(self) -> tuple[str, int, str]: ...
+        def _check_close(self) -> bool: ...
+
     def begin(self) -> None:
         """Read the head, by the rules of RFC 9112 for where the body ends."""
-        if self.headers is not None:
+        if getattr(self, "headers", None) is not None:
             return
         version, status, reason = self._read_status()
         while status == CONTINUE:

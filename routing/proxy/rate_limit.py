@@ -11,12 +11,13 @@ from django.conf import settings
 
 from kilo_gateway.api_errors import ErrorType, GatewayError
 
-WINDOW_SECONDS = 60
+NS_PER_SECOND = 1_000_000_000
+WINDOW_NS = 60 * NS_PER_SECOND
 MAX_KEYS = 100_000
 
 _lock = threading.Lock()
-# For each key the time at which its allowance is full again (the generic cell rate algorithm keeps just this).
-_full_at: dict[UUID, float] = {}
+# For each key the moment at which its allowance is full again (the generic cell rate algorithm keeps just this).
+_full_at: dict[UUID, int] = {}
 
 
 def check(key_id: UUID) -> None:
@@ -28,25 +29,27 @@ def check(key_id: UUID) -> None:
     limit: int = settings.RATE_LIMIT_PER_KEY
     if not limit:
         return
-    wait = _wait_seconds(key_id, limit, time.monotonic())
-    if wait > 0:
+    wait_ns = _wait_ns(key_id, limit, time.monotonic_ns())
+    if wait_ns > 0:
+        seconds = math.ceil(wait_ns / NS_PER_SECOND)
         raise GatewayError(
             ErrorType.RATE_LIMITED,
             429,
-            f"This API key may make {limit} requests a minute. Try again in {math.ceil(wait)} s.",
-            headers={"Retry-After": str(math.ceil(wait))},
+            f"This API key may make {limit} requests a minute. Try again in {seconds} s.",
+            headers={"Retry-After": str(seconds)},
         )
 
 
-def _wait_seconds(key_id: UUID, limit: int, now: float) -> float:
-    interval = WINDOW_SECONDS / limit
+def _wait_ns(key_id: UUID, limit: int, now_ns: int) -> int:
+    """How long the request has to wait; it is counted unless it has to."""
+    # Whole numbers: the sum of all intervals of an allowance must not come out above the window.
+    interval_ns = WINDOW_NS // limit
     with _lock:
         if len(_full_at) > MAX_KEYS:
-            for stale in [key for key, full_at in _full_at.items() if full_at <= now]:
+            for stale in [key for key, full_at in _full_at.items() if full_at <= now_ns]:
                 del _full_at[stale]
-        full_at = max(_full_at.get(key_id, now), now) + interval
-        # To the microsecond: sums of intervals are not exact, and the last request of an allowance belongs to it.
-        wait = round(full_at - now - WINDOW_SECONDS, 6)
-        if wait <= 0:
+        full_at = max(_full_at.get(key_id, now_ns), now_ns) + interval_ns
+        wait_ns = full_at - now_ns - WINDOW_NS
+        if wait_ns <= 0:
             _full_at[key_id] = full_at
-        return wait
+        return wait_ns

@@ -159,7 +159,8 @@ def is_readable(raw: urllib3.HTTPResponse, timeout_seconds: float) -> bool:
     response: HTTPResponse | None = raw._fp  # noqa: SLF001 - there is no public way to it
     reader = getattr(response, "fp", None)
     sock = socket_of(raw)
-    if response is None or reader is None or sock is None:
+    # Of a stated length nothing may be left: then the end is here, and nothing will come to tell of it.
+    if response is None or reader is None or sock is None or response.length == 0:
         return True
     if _enough(_buffered(reader, sock), getattr(response, "chunk_left", None), chunked=bool(response.chunked)):
         return True

@@ -7,14 +7,15 @@ and reported, because a request must not wait for its own bookkeeping.
 
 from __future__ import annotations
 
-import atexit
 import logging
 import queue
 import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from multiprocessing.util import Finalize
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
@@ -30,6 +31,7 @@ FLUSH_SECONDS = 0.25
 MAX_BATCH = 1000
 MAX_QUEUE = 100_000
 RETRY_SECONDS = 1.0
+LAST_RECORDS_SECONDS = 0.1
 
 
 @dataclass(slots=True)
@@ -145,7 +147,8 @@ class UsageWriter:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="usage-writer", daemon=True)
                 self._thread.start()
-                atexit.register(self._finish)
+                # Not `atexit`: the server's workers are forked by multiprocessing, which ends them without it.
+                Finalize(None, self._finish, exitpriority=1)
 
     def _run(self) -> None:
         delay = FLUSH_SECONDS
@@ -167,6 +170,8 @@ class UsageWriter:
 
     def _finish(self) -> None:
         """At the end of the process: write what is left."""
+        # The threads of the last answers may still be on their way here.
+        time.sleep(LAST_RECORDS_SECONDS)
         self._stop.set()
         try:
             self.flush()

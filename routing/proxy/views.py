@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any, ClassVar, NoReturn
 
 from django.http import HttpRequest, HttpResponseBase
+from drf_spectacular.utils import extend_schema_view
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from kilo_gateway.api_errors import as_gateway_error, method_not_allowed, outer_error_response
 from kilo_gateway.api_kinds import ApiKind
 from routing.proxy.exchange import Exchange
+from routing.schema import proxied
 
 
 class ProxyView(APIView):
@@ -43,7 +45,11 @@ class ProxyView(APIView):
         return outer_error_response(as_gateway_error(exc), anthropic=self.api_kind is ApiKind.MESSAGES)
 
     def post(self, request: Request) -> HttpResponseBase:
-        """Resolve, check and proxy one request."""
+        """Resolve the model, check the request, and answer with what the upstream answers, in the same format.
+
+        Not described here: the formats themselves, which are OpenAI's and Anthropic's. `kilo-auto/org` is the model
+        that the organization decided on for the mode; `kilo-auto/org:<mode>` names the mode in the model.
+        """
         return Exchange(request.META, self.api_kind).run()
 
 

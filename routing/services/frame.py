@@ -21,7 +21,7 @@ from organizations import audit
 from organizations.acting import Acting
 from organizations.models import AuditAction, AuditLog, Membership, Organization
 from organizations.permissions import Ability, may
-from organizations.services import lock_organization, settings_version_keep
+from organizations.services import lock_organization, routing_version_raise, settings_version_keep
 from routing.catalog.cache import CatalogUnreadable
 from routing.catalog.index import CatalogIndex, load_current_index
 from routing.catalog.tiers import load_tier_table
@@ -93,10 +93,9 @@ class Change:
         )
 
     def commit(self, row: AuditLog) -> None:
-        """Store the edited settings as the next routing version, kept in the history beside the audit row."""
+        """Store the edited settings, and the plan, as the next routing version, kept beside the audit row."""
         self.organization.settings = self.settings
-        self.organization.routing_version += 1
-        self.organization.save(update_fields=["settings", "routing_version", "updated_at"])
+        routing_version_raise(self.organization)
         settings_version_keep(self.organization, self.acting.actor, row)
 
 

@@ -11,12 +11,14 @@ from organizations.models import AuditAction, Organization, SettingsVersion
 from organizations.permissions import Ability
 from organizations.selectors import ROUTING_KEYS
 from routing.domain.diff import settings_difference
+from routing.domain.settings import MalformedSettings, parse_settings
 from routing.domain.types import MAX_ROUTES, ORGANIZATION_AUTO, Refusal
 from routing.services.frame import Acting, Change, changing, stored_auto
 from routing.services.model_policy import breaking
 from routing.services.organization_auto import ADMINS_CONFIGURE, KEY, valid_slug
-from routing.services.refusals import invalid, invalid_target
+from routing.services.refusals import conflict, invalid, invalid_target
 
+NOT_VALID = "version_does_not_validate"
 _POLICY_KEYS = ("provider_allow_list", "model_deny_list")
 
 
@@ -26,7 +28,8 @@ def settings_restore(*, organization_id: UUID, acting: Acting, version: int) -> 
     Setting up Organization Auto again (turning it on, other routes, another fallback) needs the release toggle and the
     plan, as it does otherwise; leaving it does not.
     """
-    if _sets_up_auto(organization_id, version):
+    toggle_asked = _sets_up_auto(organization_id, version)
+    if toggle_asked:
         acting.require_toggle(organization_id)
     with changing(organization_id, acting) as change:
         change.require(Ability.CONFIGURE_ROUTING, ADMINS_CONFIGURE)
@@ -36,6 +39,8 @@ def settings_restore(*, organization_id: UUID, acting: Acting, version: int) -> 
         before = change.organization.settings
         change.settings = {**others, **restored}
         differences = settings_difference(before, change.settings)
+        if _differs_in_auto(before, change.settings) and not toggle_asked:
+            raise conflict("Somebody changed the settings at the same time. Read them again.", code="changed_meanwhile")
         if not differences:
             return change.organization
         _require_valid(change, before)
@@ -58,10 +63,9 @@ def _version(organization_id: UUID, version: int) -> SettingsVersion:
 
 
 def _sets_up_auto(organization_id: UUID, version: int) -> bool:
-    """Whether the restore would set something up; asked before the lock, because the toggle may call the network.
+    """Whether the restore would set something up; looked at before the lock, because the toggle may call the network.
 
-    Both sides are read again under the lock; a change in between at worst asks the toggle once too often, or is refused
-    by `_require_plan`.
+    Looked at again under the lock: a change in between at worst asks the toggle in vain, or refuses the restore.
     """
     stored = Organization.objects.filter(pk=organization_id).values_list("settings", flat=True).first()
     if stored is None:
@@ -77,12 +81,18 @@ def _differs_in_auto(before: dict[str, Any], after: dict[str, Any]) -> bool:
 def _require_valid(change: Change, before: dict[str, Any]) -> None:
     """The rules of each kind of change that this restore amounts to."""
     after = change.settings
-    if _differs_in_auto(before, after) or any(before.get(key) != after.get(key) for key in _POLICY_KEYS):
+    try:
+        parse_settings(after)
+    except MalformedSettings as error:
+        raise invalid("version", f"That version is malformed: {error}.", code=NOT_VALID) from None
+    auto_differs = _differs_in_auto(before, after)
+    policy_differs = any(before.get(key) != after.get(key) for key in _POLICY_KEYS)
+    if auto_differs or policy_differs:
         change.require_enterprise()
     default = after.get("default_model")
-    if KEY in after and (_differs_in_auto(before, after) or default == ORGANIZATION_AUTO):
+    if auto_differs or default == ORGANIZATION_AUTO:
         _require_valid_auto(change)
-    if default and default != ORGANIZATION_AUTO and default != before.get("default_model"):
+    if default and default != ORGANIZATION_AUTO and (policy_differs or default != before.get("default_model")):
         result = change.validate(default)
         if isinstance(result, Refusal):
             raise invalid_target("default_model", result)
@@ -98,4 +108,4 @@ def _require_valid_auto(change: Change) -> None:
     if broken:
         names = ", ".join(f'"{entry["slug"]}"' for entry in broken)
         message = f"That version does not validate today, because of these routes: {names}."
-        raise invalid("version", message, code="version_does_not_validate", broken=broken)
+        raise invalid("version", message, code=NOT_VALID, broken=broken)

@@ -84,7 +84,7 @@ def _require_nothing_breaks(change: Change) -> None:
 def breaking(change: Change) -> list[dict[str, str]]:
     """The routes, and the fallback under its name, that do not validate under the settings as edited so far."""
     auto = stored_auto(change.settings)
-    targets = [*auto["routes"].items(), (FALLBACK, auto["fallback_model"] or "")]
+    targets = [*sorted(auto["routes"].items()), (FALLBACK, auto["fallback_model"] or "")]
     results = [(slug, target, change.validate(target)) for slug, target in targets]
     return [
         {"slug": slug, "target": target, "reason": result.message, "code": result.code.value}

@@ -100,7 +100,8 @@ def mode_update(*, organization_id: UUID, mode_id: UUID, acting: Acting, edit: M
                 change, AuditAction.MODE_REVERTED, mode, "equals the built-in mode again; override removed", changes
             )
             mode.delete()
-            _note_preserved(change, before["slug"])
+            if edit.route_model is AS_IT_IS:
+                _note_preserved(change, before["slug"])
         elif changes:
             mode.save()
             _record(change, AuditAction.MODE_UPDATED, mode, "updated", changes)

@@ -17,6 +17,7 @@ from uuid import UUID
 from organizations.models import AuditAction, AuditLog, Organization
 from organizations.permissions import Ability
 from routing.domain.types import MAX_ROUTES, ORGANIZATION_AUTO, Refusal
+from routing.selectors import model_entries, offer_to
 from routing.services.frame import Acting, Change, changing, stored_auto
 from routing.services.refusals import invalid, invalid_target
 
@@ -42,7 +43,7 @@ def default_model_set_auto(*, organization_id: UUID, acting: Acting, fallback_mo
         fallback_before = auto["fallback_model"]
         if fallback_model is not None:
             auto["fallback_model"] = canonical(change, fallback_model, "fallback_model")
-        if before == ORGANIZATION_AUTO:
+        if before == ORGANIZATION_AUTO and KEY in change.settings:
             return _fallback_changed(change, auto, fallback_before)
         change.settings["default_model"] = ORGANIZATION_AUTO
         change.settings[KEY] = _canonical_auto(change, auto)
@@ -58,18 +59,29 @@ def default_model_set_auto(*, organization_id: UUID, acting: Acting, fallback_mo
 
 
 def _canonical_auto(change: Change, auto: dict[str, Any]) -> dict[str, Any]:
-    auto["routes"] = {slug: canonical(change, target, "routes", slug=slug) for slug, target in auto["routes"].items()}
-    if auto["fallback_model"]:
-        auto["fallback_model"] = canonical(change, auto["fallback_model"], "fallback_model")
+    routes = sorted(auto["routes"].items())
+    auto["routes"] = {slug: canonical(change, target, "routes", slug=slug) for slug, target in routes}
+    auto["fallback_model"] = canonical(change, auto["fallback_model"] or "", "fallback_model")
     return auto
 
 
 def default_model_set_specific(*, organization_id: UUID, acting: Acting, specific_model: str) -> Organization:
-    """Make one model the default. It has to be one that the organization may use now; routes stay, inactive."""
+    """Make one model the default. It has to be one that the organization may use now; routes stay, inactive.
+
+    Instead of Organization Auto it has to be one that clients find in the organization's list, too.
+    """
     with changing(organization_id, acting) as change:
         change.require(Ability.CONFIGURE_ROUTING, ADMINS_CONFIGURE)
         model = canonical(change, specific_model, "specific_model")
+        if change.settings.get("default_model") == ORGANIZATION_AUTO:
+            _require_listed(change, model)
         return _default_changed(change, model)
+
+
+def _require_listed(change: Change, model: str) -> None:
+    if all(entry["id"] != model for entry in model_entries(offer_to(change.organization))):
+        message = f'"{model}" is not in the list of models of this organization.'
+        raise invalid("specific_model", message, code="model_not_listed")
 
 
 def default_model_set_global(*, organization_id: UUID, acting: Acting) -> Organization:
@@ -172,7 +184,8 @@ def fallback_set(*, organization_id: UUID, acting: Acting, target: str) -> Organ
         change.require(Ability.CONFIGURE_ROUTING, ADMINS_CONFIGURE)
         change.require_enterprise()
         auto = stored_auto(change.settings)
-        before = auto["fallback_model"]
+        # What is merely the default has not been chosen yet.
+        before = auto["fallback_model"] if KEY in change.settings else None
         auto["fallback_model"] = canonical(change, target, "model")
         return _fallback_changed(change, auto, before)
 

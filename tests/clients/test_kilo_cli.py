@@ -130,3 +130,39 @@ def test_an_upstream_s_refusal_is_shown(gateway: Gateway, stored_login: SignIn) 
     assert finished.code != 0
     assert "No such tool." in finished.errors
     assert len(gateway.upstream.completions()) == 1
+
+
+def manage(gateway: Gateway, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    """The management API, asked as Alice."""
+    request = urllib.request.Request(
+        f"{gateway.base_url}/api/organizations/{gateway.organization('Acme')['id']}/{path}",
+        data=json.dumps(body).encode() if body is not None else None,
+        headers={
+            "Authorization": f"Bearer {gateway.user('alice')['management_key']}",
+            "Content-Type": "application/json",
+        },
+        method=method,
+    )
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return json.loads(response.read() or b"null")
+
+
+@pytest.fixture
+def api_mode(gateway: Gateway) -> Iterator[str]:
+    """A mode that was made through the API, with a route that was set through the API."""
+    config = {"roleDefinition": "You draw diagrams.", "description": "Draws diagrams", "groups": ["read"]}
+    mode = manage(gateway, "POST", "modes", {"name": "Diagrams", "slug": "diagrams", "config": config})
+    manage(gateway, "PUT", "organization-auto/routes/diagrams", {"model": "openai/gpt-5.4"})
+    yield "diagrams"
+    manage(gateway, "DELETE", f"modes/{mode['id'] if 'id' in mode else mode['mode']['id']}")
+
+
+def test_a_mode_of_the_api_is_an_agent_and_follows_its_route(
+    gateway: Gateway, stored_login: SignIn, api_mode: str
+) -> None:
+    cli = stored_login("alice")
+    listed = cli.run("agent", "list")
+    assert f"{api_mode} (" in listed.output, listed.errors
+    finished = cli.ask(api_mode)
+    assert finished.code == 0, finished.errors
+    assert only_completion(gateway)["body"]["model"] == "openai/gpt-5.4"

@@ -15,7 +15,7 @@ from tests.support.tenants import auto_settings
 
 ROUTES = {
     "code": "anthropic/claude-sonnet-5",
-    "neuralwatt": "neuralwatt/Kimi-K2.6",
+    "neuralwatt": "neuralwatt/kimi-k2.6",
     "anthropic": "anthropic-byok/claude-x",
     "openai": "openai-byok/gpt-x",
     "secure": "xai-byok/grok-x",

@@ -33,7 +33,7 @@ CREDENTIALS = {
     "opencode-go": {"secret": "sk-opencode-acme-4444"},
     "xai-byok": {"secret": "sk-xai-acme-5555"},
 }
-FIRST_BYTE_SECONDS = 5.0
+FIRST_BYTE_SECONDS = 4.0
 IDLE_SECONDS = 1.5
 
 KINDS = ("chat_completions", "responses", "messages")

@@ -47,7 +47,16 @@ class Reply:
 class Exchange:
     """One request on a connection of its own; its answer is read piece by piece."""
 
-    def __init__(self, base_url: str, path: str, body: Any, key: str, headers: Mapping[str, str | bytes]) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        path: str,
+        body: Any,
+        key: str,
+        headers: Mapping[str, str | bytes],
+        *,
+        method: str = "POST",
+    ) -> None:
         parts = urlsplit(base_url)
         self._socket = socket.create_connection((parts.hostname, parts.port), timeout=WAIT_SECONDS)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -59,9 +68,9 @@ class Exchange:
             **({"Authorization": f"Bearer {key}"} if key else {}),
             **headers,
         }
-        head = [f"POST {path} HTTP/1.1".encode()]
+        head = [f"{method} {path} HTTP/1.1".encode()]
         head += [name.encode() + b": " + (v if isinstance(v, bytes) else v.encode()) for name, v in lines.items()]
-        self._socket.sendall(b"\r\n".join([*head, b"", raw]) if not raw else b"\r\n".join([*head, b"", b""]) + raw)
+        self._socket.sendall(b"\r\n".join([*head, b"", raw]))
         self._buffer = b""
         self.status = 0
         self.headers: list[tuple[str, str]] = []
@@ -87,7 +96,10 @@ class Exchange:
         return self.header("x-request-id")
 
     def pieces(self) -> Iterator[tuple[float, bytes]]:
-        """The body as it arrives, each piece with its time; `BrokenAnswer` when it ends before its end."""
+        """The body as it arrives, each piece with its time; `BrokenAnswer` when it ends before its end.
+
+        May be called again to go on. Closes the connection at the end.
+        """
         self.read_head()
         if self.header("transfer-encoding") == "chunked":
             yield from self._chunks()
@@ -99,6 +111,7 @@ class Exchange:
             piece, self._buffer = self._buffer[:left], self._buffer[left:]
             left -= len(piece)
             yield time.monotonic(), piece
+        self.close()
 
     def _chunks(self) -> Iterator[tuple[float, bytes]]:
         while True:
@@ -110,6 +123,7 @@ class Exchange:
                 self._more()
             piece, self._buffer = self._buffer[:size], self._buffer[size + 2 :]
             if not size:
+                self.close()
                 return
             yield time.monotonic(), piece
 
@@ -119,6 +133,7 @@ class Exchange:
         except ConnectionResetError:
             data = b""
         if not data:
+            self.close()
             raise BrokenAnswer
         self._buffer += data
 

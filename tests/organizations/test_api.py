@@ -78,7 +78,7 @@ class TestEveryPath:
         assert_error(response, 401, "invalid_token", "INVALID_TOKEN")
         assert response["WWW-Authenticate"] == 'Bearer error="invalid_token"'
 
-    @pytest.mark.parametrize("path", EVERY_PATH)
+    @pytest.mark.parametrize("path", [path for path in EVERY_PATH if not path.endswith("/modes")])
     def test_it_is_only_for_reading(self, client: APIClient, key: ApiKey, path: str) -> None:
         for method in ("post", "put", "patch", "delete"):
             response = getattr(client, method)(path, **bearer(key))

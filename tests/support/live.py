@@ -111,6 +111,8 @@ def gateway_environment(database_url: str, data_dir: Path, **settings: str) -> d
         **{name: os.environ[name] for name in kept if name in os.environ},
         "DATABASE_URL": database_url,
         "DATA_DIR": str(data_dir),
+        # Collected once for all gateways of all runs.
+        "STATIC_ROOT": str(ROOT / ".data" / "tests" / "static"),
         "HOST": "127.0.0.1",
         "WORKERS": "1",
         "CATALOG_SYNC": "0",

@@ -52,7 +52,6 @@ def test_1_a_person_without_an_organization_is_refused() -> None:
     decision = decide(None, "code")
     assert code_of(decision) is RefusalCode.NOT_AVAILABLE
     assert decision.route is None
-    assert (decision.steps[-1].name, decision.steps[-1].looked_at) == ("eligible", "no organization")
 
 
 @pytest.mark.parametrize("stored", [NOT_CONFIGURED, {**NOT_CONFIGURED, "org_auto_model": None}])
@@ -122,6 +121,26 @@ def test_5_the_fallback_is_validated_like_a_route(mode: str) -> None:
 
 def test_5_a_blank_fallback_is_one_that_does_not_validate() -> None:
     assert code_of(decide(organization(auto_settings(fallback="   ")), "ask")) is RefusalCode.TARGET_REQUIRED
+
+
+@pytest.mark.parametrize(
+    ("owner", "step"),
+    [
+        (organization(GOOD, plan="teams"), ("eligible", "teams", "refused")),
+        (None, ("eligible", "no organization", "refused")),
+        (organization(NOT_CONFIGURED), ("configured", "org_auto_model", "refused")),
+        (organization(NOT_ENABLED), ("enabled", SONNET, "refused")),
+        (organization(NO_FALLBACK), ("route", "ask", "refused")),
+        (organization(auto_settings(fallback="gone/model")), ("catalog", "gone/model", "refused")),
+    ],
+)
+def test_the_trace_ends_with_the_check_that_failed(owner: Owner | None, step: tuple[str, str, str]) -> None:
+    decision = decide(owner, "ask")
+    last = decision.steps[-1]
+    assert (last.name, last.looked_at, last.outcome) == step
+    assert decision.refusal is not None
+    assert last.reason == decision.refusal.message
+    assert decision.route_label == ("fallback" if step[0] == "catalog" else "")
 
 
 # ---------------------------------------------------------------- their order

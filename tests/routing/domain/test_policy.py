@@ -8,8 +8,9 @@ import pytest
 
 from routing.domain.policy import allowed_models, denied, judge, policy_in_force
 from routing.domain.settings import normalized_model_id, parse_settings
-from routing.domain.types import CatalogModel, Refusal, RefusalCode
+from routing.domain.types import CatalogModel, Refusal, RefusalCode, TierChoice
 from tests.routing.domain.worlds import (
+    CATALOG,
     GLM_FREE,
     KIMI,
     KIMI_FREE,
@@ -22,8 +23,12 @@ from tests.routing.domain.worlds import (
     QWEN_FREE,
     SONNET,
     decide,
+    model_ids,
     organization,
+    refused,
     valid,
+    validate,
+    world,
 )
 
 BY_ID = {model.id: model for model in MODELS}
@@ -176,6 +181,50 @@ def test_what_is_denied_is_told_by_its_name() -> None:
     assert refusal is not None
     assert KIMI_FREE in refusal.message
     assert denied(SONNET, "enterprise", parse_settings({"model_deny_list": [KIMI]})) is None
+
+
+# ---------------------------------------------------------------- models that lead to others
+
+ROUTER = CatalogModel("openrouter/auto", "Auto", serving_providers=("openrouter",), is_router=True)
+WITH_ROUTER = world(
+    catalog={**CATALOG, ROUTER.id: ROUTER},
+    rules={("frontier", "", ""): TierChoice((ROUTER.id,)), ("free", "", ""): TierChoice((ROUTER.id, GLM_FREE))},
+)
+
+
+@pytest.mark.parametrize(
+    ("stored", "code"),
+    [
+        ({}, None),
+        ({"model_deny_list": []}, None),
+        ({"data_collection": "deny"}, None),
+        ({"model_deny_list": [PRO]}, RefusalCode.ROUTER_UNDER_POLICY),
+        ({"provider_allow_list": ["openrouter"]}, RefusalCode.ROUTER_UNDER_POLICY),
+        ({"provider_allow_list": []}, RefusalCode.ROUTER_UNDER_POLICY),
+        ({"model_deny_list": [ROUTER.id]}, RefusalCode.MODEL_DENIED),
+    ],
+)
+def test_a_router_is_refused_while_a_policy_is_active(stored: dict[str, Any], code: RefusalCode | None) -> None:
+    """It leads to a model that nobody here has checked."""
+    result = judge(ROUTER, "enterprise", parse_settings(stored))
+    assert (result.code if isinstance(result, Refusal) else result) == code
+    assert judge(ROUTER, "teams", parse_settings(stored)) is None
+    as_target, by_name = (
+        validate(ROUTER.id, organization(stored), at=WITH_ROUTER),
+        decide(organization(stored), model=ROUTER.id, at=WITH_ROUTER),
+    )
+    if code is None:
+        assert valid(as_target) == by_name.target
+    else:
+        assert refused(as_target).code is refused(by_name.refusal).code is code
+
+
+def test_a_tier_does_not_lead_to_a_router_under_a_policy() -> None:
+    bound, free = organization({"model_deny_list": [PRO]}), organization()
+    decision = decide(bound, model="kilo-auto/frontier", at=WITH_ROUTER)
+    assert refused(decision.refusal).code is RefusalCode.ROUTER_UNDER_POLICY
+    assert model_ids(decide(bound, model="kilo-auto/free", at=WITH_ROUTER).target) == [GLM_FREE]
+    assert model_ids(decide(free, model="kilo-auto/frontier", at=WITH_ROUTER).target) == [ROUTER.id]
 
 
 # ---------------------------------------------------------------- whom it binds

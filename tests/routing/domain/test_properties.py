@@ -83,7 +83,7 @@ def installation(number: int) -> World:
         key = (dice.choice(list(Tier)), dice.choice(["", "code", "architect"]), dice.choice(["", *ApiKind]))
         rules[key] = tier_choice()
     catalog = {
-        name: CatalogModel(name, name, dice.choice([PAID, GRATIS]), tuple(dice.some(SLUGS, 3)))
+        name: CatalogModel(name, name, dice.choice([PAID, GRATIS]), tuple(dice.some(SLUGS, 3)), dice.one_in(8))
         for name in MODELS
         if not dice.one_in(6)
     }
@@ -206,7 +206,7 @@ def expected_of_tier(target: str, case: Case, *, asked_by_name: bool) -> Refusal
     if not asked_by_name:
         if target not in TIERS or target == "kilo-auto/efficient":
             return RefusalCode.NOT_A_TARGET_TIER
-        if case.owner.settings.provider_allow_list is not None or case.owner.settings.model_deny_list:
+        if has_policy(case.owner):
             return RefusalCode.TIER_UNDER_POLICY
     found = meant_by(target, case)
     if found is None or not found.models:
@@ -246,9 +246,16 @@ def expected_of_hosted(model_id: str, case: Case) -> RefusalCode | None:
         return RefusalCode.MODEL_UNAVAILABLE
     if is_denied(model_id, case.owner):
         return RefusalCode.MODEL_DENIED
+    if catalog[model_id].is_router and has_policy(case.owner):
+        return RefusalCode.ROUTER_UNDER_POLICY
     if case.owner.plan == "enterprise" and allow_list is not None and not serving(catalog[model_id]) & set(allow_list):
         return RefusalCode.PROVIDER_NOT_ALLOWED
     return None
+
+
+def has_policy(owner: Owner) -> bool:
+    stored = owner.settings
+    return owner.plan == "enterprise" and (stored.provider_allow_list is not None or len(stored.model_deny_list) > 0)
 
 
 def is_denied(model_id: str, owner: Owner) -> bool:
@@ -469,7 +476,7 @@ def test_with_a_policy_in_force_no_model_outside_it_is_chosen(case: Case) -> Non
     if target is None:
         return
     allow_list = owner.settings.provider_allow_list
-    if case.asked.is_organization_auto and (allow_list is not None or owner.settings.model_deny_list):
+    if case.asked.is_organization_auto and has_policy(owner):
         assert target.kind is not TargetKind.TIER
     for choice in (*target.models, *target.free_models):
         assert not is_denied(choice.id, owner)
@@ -477,6 +484,7 @@ def test_with_a_policy_in_force_no_model_outside_it_is_chosen(case: Case) -> Non
             continue
         assert case.world.catalog is not None
         providers = serving(case.world.catalog[choice.id])
+        assert not (case.world.catalog[choice.id].is_router and has_policy(owner))
         if allow_list is None:
             assert choice.only_providers is None
         else:

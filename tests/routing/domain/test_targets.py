@@ -8,7 +8,7 @@ import pytest
 
 from kilo_gateway.api_kinds import ApiKind
 from routing.domain.targets import ModelChoice, Owner, ValidTarget, validate_target
-from routing.domain.types import DirectCredential, RefusalCode, TargetKind, Trace
+from routing.domain.types import DirectCredential, RefusalCode, TargetKind, TierChoice, Trace, World
 from tests.routing.domain.worlds import (
     CATALOG,
     CHAT,
@@ -25,6 +25,7 @@ from tests.routing.domain.worlds import (
     PAID,
     PRO,
     PROVIDERS,
+    QWEN_FREE,
     RESPONSES,
     SONNET,
     CatalogModel,
@@ -385,8 +386,6 @@ def test_7_before_8_an_unreadable_catalog_comes_before_the_policy() -> None:
 
 # ---------------------------------------------------------------- asked for by name
 
-NO_TARGET_BUT_A_MODEL = ["kilo-auto/efficient"]
-
 
 @pytest.mark.parametrize(
     ("model", "code"),
@@ -462,12 +461,45 @@ def test_the_trace_of_a_direct_model_names_the_credential_and_the_exemption() ->
         ("kilo-auto/free", organization(DENY_ONE), CHAT, ("tier", "kilo-auto/free", "refused")),
         ("gone/model", organization(), CHAT, ("catalog", "gone/model", "refused")),
         (PRO, organization(DENY_ONE), CHAT, ("model policy", PRO, "refused")),
+        (
+            NEURALWATT_KIMI,
+            organization({"model_deny_list": [NEURALWATT_KIMI]}, credentials=[NEURALWATT_CREDENTIAL]),
+            CHAT,
+            ("model policy", NEURALWATT_KIMI, "refused"),
+        ),
+        ("kilo-auto/efficient", organization(), CHAT, ("tier", "kilo-auto/efficient", "refused")),
     ],
 )
 def test_the_trace_of_a_refusal_ends_with_the_rule_that_refused(
     target: str, owner: Owner, api_kind: ApiKind, step: tuple[str, str, str]
 ) -> None:
     assert trace_of(target, owner, api_kind)[-1] == step
+
+
+@pytest.mark.parametrize(
+    ("target", "at", "step"),
+    [
+        ("gone/model", world(catalog=None), ("catalog", "gone/model", "refused")),
+        ("kilo-auto/free", world(rules={}), ("tier", "kilo-auto/free", "refused")),
+        ("kilo-auto/free", world(catalog={}), ("tier", "kilo-auto/free", "refused")),
+        (
+            "kilo-auto/free",
+            world(catalog=None, rules={("free", "", ""): TierChoice((KIMI_FREE,))}),
+            ("catalog", KIMI_FREE, "refused"),
+        ),
+        (
+            "kilo-auto/frontier",
+            world(rules={("frontier", "", ""): TierChoice(("kilo-auto/free",))}),
+            ("tier", "kilo-auto/free", "refused"),
+        ),
+    ],
+)
+def test_the_trace_of_what_the_installation_lacks(target: str, at: World, step: tuple[str, str, str]) -> None:
+    trace = Trace()
+    refusal = refused(validate_target(target, organization(), at, mode="", api_kind=None, trace=trace))
+    last = trace.steps()[-1]
+    assert (last.name, last.looked_at, last.outcome) == step
+    assert last.reason == refusal.message
 
 
 def test_the_trace_says_to_which_providers_a_model_is_confined() -> None:
@@ -478,6 +510,17 @@ def test_the_trace_says_to_which_providers_a_model_is_confined() -> None:
     trace = Trace()
     validate_target(MINI, organization(), world(), mode="", api_kind=None, trace=trace)
     assert [step.reason for step in trace if step.name == "model policy"] == ["any provider"]
+
+
+def test_the_trace_says_all_that_a_tier_means() -> None:
+    trace = Trace()
+    validate_target("kilo-auto/free", organization(), world(), mode="", api_kind=None, trace=trace)
+    assert [step.outcome for step in trace if step.name == "tier"] == [f"{KIMI_FREE}, {GLM_FREE}, {QWEN_FREE}"]
+
+
+def test_the_trace_of_an_internal_model_asked_for_by_name() -> None:
+    last = decide(None, model="kilo-internal/x").steps[-1]
+    assert (last.name, last.looked_at, last.outcome) == ("model", "kilo-internal/x", "refused")
 
 
 def test_every_refusal_says_something_for_a_person() -> None:

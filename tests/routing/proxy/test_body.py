@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from kilo_gateway.api_errors import ErrorType, GatewayError
 from routing.proxy.body import MAX_DEPTH, JsonBody
 
-thorough = settings(max_examples=150, deadline=None)
+thorough = settings(max_examples=100, deadline=None)
 
 
 def refusal(raw: bytes) -> str:
@@ -555,7 +555,7 @@ def judged(raw: bytes) -> dict[str, Any] | None:
         return None
 
 
-@settings(thorough, max_examples=1_000)
+@settings(thorough, max_examples=800)
 @given(
     st.one_of(
         fragments.map(str.encode),

@@ -22,7 +22,7 @@ from routing.domain.types import TargetKind
 from routing.proxy.body import JsonBody
 from routing.proxy.hosted import HostedUpstream
 from routing.proxy.identity import Stamp
-from routing.proxy.outgoing import Outgoing, client_text, direct_request, hosted_request, rewrite
+from routing.proxy.outgoing import Outgoing, client_text, direct_request, hosted_request, is_confined, rewrite
 from routing.resolution import Settled
 from tests.routing.domain.worlds import KIMI, SONNET, decide
 
@@ -305,6 +305,42 @@ def test_an_organization_that_does_not_deny_it_leaves_it_to_the_client(asked: st
     for target, only in ((hosted(), {}), (hosted("anthropic"), {"only": ["anthropic"]})):
         found = sent({"provider": {"data_collection": asked}}, target, data_collection=data_collection)
         assert found == {"provider": {"data_collection": asked, **only}}
+
+
+@pytest.mark.parametrize(
+    ("provider", "confined"),
+    [
+        (None, False),
+        ({}, False),
+        ({"only": None}, False),
+        ({"only": ["anthropic"]}, True),
+        ({"only": []}, True),
+        ({"data_collection": "deny"}, True),
+        ({"data_collection": "allow"}, False),
+        ({"allow_fallbacks": False}, True),
+        ({"allow_fallbacks": True}, False),
+        ({"allow_fallbacks": None}, False),
+        ({"ignore": ["openai"]}, True),
+        ({"ignore": []}, False),
+        ({"zdr": True}, True),
+        ({"zdr": False}, False),
+        ({"order": ["anthropic"], "sort": "price"}, False),
+        ({"order": ["anthropic"], "allow_fallbacks": False}, True),
+        ([], True),
+        ("anthropic", True),
+    ],
+)
+def test_what_confines_a_request_to_certain_providers(provider: Any, confined: bool) -> None:
+    assert is_confined(JsonBody(json.dumps({"provider": provider}).encode())) is confined
+    assert not is_confined(JsonBody(b"{}"))
+
+
+@pytest.mark.parametrize(
+    ("target", "data_collection"), [(hosted("anthropic"), None), (hosted(), "deny"), (tier(only=("anthropic",)), None)]
+)
+def test_a_request_under_a_policy_is_confined(target: ValidTarget, data_collection: str | None) -> None:
+    raw = sent_text('{"model":"kilo-auto/org"}', target, data_collection=data_collection)
+    assert is_confined(JsonBody(raw))
 
 
 # ---------------------------------------------------------------- a tier's tuning

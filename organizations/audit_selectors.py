@@ -1,0 +1,146 @@
+"""Reading the audit log of one organization.
+
+The rows of an organization are numbered without a gap, so a range of numbers is also a number of rows: that is what
+keeps every query bounded, however long the log is. Nothing is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import DateTimeField, ExpressionWrapper, F, QuerySet
+from django.db.models.lookups import GreaterThanOrEqual, LessThan
+
+from organizations.models import AuditAction, AuditLog
+
+PAGE: Final = 100
+# So many rows are looked through for one page, where no index knows which of them match.
+WINDOW: Final = 20_000
+BATCH: Final = 1_000
+# Rows are numbered in the order of their writing; the clocks of the hosts that wrote them may differ by this much.
+CLOCKS_DIFFER_BY: Final = timedelta(minutes=5)
+# The time of writing as no index knows it: the range of numbers is narrow enough, and an index on the time would tempt
+# the planner to read all rows of that time and sort them.
+_WRITTEN_AT: Final = ExpressionWrapper(F("created_at") + timedelta(), DateTimeField())
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which rows are wanted; what is not said does not matter.
+
+    Attributes:
+        actor: Who made the change: an id, or the email address as it was then.
+        text: What the message contains, whatever the case of its letters.
+        since: Written then or later.
+        until: Written before then.
+    """
+
+    action: AuditAction | None = None
+    actor: UUID | str | None = None
+    text: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @property
+    def has_index(self) -> bool:
+        """Whether an index yields the wanted rows in order, so that nothing else has to be looked through."""
+        if self.text or isinstance(self.actor, UUID):
+            return False
+        return self.action is None or self.actor is None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPage:
+    """Rows, newest first; `next_cursor` leads to the older ones.
+
+    A page may have fewer rows than fit, even none, and still a next one: then enough was looked through for one page.
+    """
+
+    rows: list[AuditLog]
+    next_cursor: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChainHead:
+    """The last row of an organization's chain; its hash vouches for all rows before it."""
+
+    sequence: int = 0
+    hash: str = ""
+
+
+def chain_head(organization_id: UUID) -> ChainHead:
+    """The newest row's number and hash. One query."""
+    newest = AuditLog.objects.filter(organization_id=organization_id).order_by("-sequence")
+    found = newest.values_list("sequence", "hash").first()
+    return ChainHead(*found) if found else ChainHead()
+
+
+def audit_page(organization_id: UUID, wanted: AuditFilter, *, cursor: int | None = None) -> AuditPage:
+    """The newest wanted rows, or those older than the one with the number `cursor`. Four queries at most."""
+    low, high = _range(organization_id, wanted, chain_head(organization_id))
+    if cursor is not None:
+        high = min(high, cursor - 1)
+    edge = low if wanted.has_index else max(low, high - WINDOW + 1)
+    rows = list(_matching(organization_id, wanted, edge, high).order_by("-sequence")[: PAGE + 1])
+    if len(rows) > PAGE:
+        return AuditPage(rows[:PAGE], rows[PAGE - 1].sequence)
+    return AuditPage(rows, edge if edge > low else None)
+
+
+def audit_batches(organization_id: UUID, wanted: AuditFilter, head: ChainHead) -> Iterator[list[AuditLog]]:
+    """All wanted rows up to the head, oldest first, in batches of which some are empty.
+
+    No connection is kept between two batches: whoever reads them may be slow. Rows never change, so they are the same
+    as if they had been read at once.
+    """
+    low, high = _range(organization_id, wanted, head)
+    for start in range(low, high + 1, BATCH):
+        end = min(start + BATCH - 1, high)
+        yield list(_matching(organization_id, wanted, start, end).order_by("sequence"))
+        if not connection.in_atomic_block:
+            connection.close()
+
+
+def _matching(organization_id: UUID, wanted: AuditFilter, low: int, high: int) -> QuerySet[AuditLog]:
+    rows = AuditLog.objects.filter(organization_id=organization_id, sequence__gte=low, sequence__lte=high)
+    if wanted.action is not None:
+        rows = rows.filter(action=wanted.action)
+    if isinstance(wanted.actor, UUID):
+        rows = rows.filter(actor_id=wanted.actor)
+    elif wanted.actor is not None:
+        rows = rows.filter(actor_email=wanted.actor.lower())
+    if wanted.text:
+        rows = rows.filter(message__icontains=wanted.text)
+    if wanted.since is not None:
+        rows = rows.filter(GreaterThanOrEqual(_WRITTEN_AT, wanted.since))
+    if wanted.until is not None:
+        rows = rows.filter(LessThan(_WRITTEN_AT, wanted.until))
+    return rows
+
+
+def _range(organization_id: UUID, wanted: AuditFilter, head: ChainHead) -> tuple[int, int]:
+    """The first and the last number that wanted rows can have, by the time of writing; the first is higher if none can.
+
+    Generous by as much as clocks differ; the rows themselves are compared with the exact times.
+    """
+    low, high = 1, head.sequence
+    rows = AuditLog.objects.filter(organization_id=organization_id)
+    if wanted.since is not None:
+        after = rows.filter(created_at__gte=_shifted(wanted.since, -CLOCKS_DIFFER_BY)).order_by("created_at")
+        low = after.values_list("sequence", flat=True).first() or high + 1
+    if wanted.until is not None:
+        before = rows.filter(created_at__lt=_shifted(wanted.until, CLOCKS_DIFFER_BY)).order_by("-created_at")
+        high = min(high, before.values_list("sequence", flat=True).first() or 0)
+    return low, high
+
+
+def _shifted(moment: datetime, by: timedelta) -> datetime:
+    try:
+        return moment + by
+    except OverflowError:
+        return moment

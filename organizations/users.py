@@ -1,0 +1,90 @@
+"""Changing people's accounts: each change is audited, and is one transaction."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from kilo_gateway.secret import Secret
+from organizations import audit
+from organizations.models import AuditAction, User
+
+
+@transaction.atomic
+def user_create(
+    *, email: str, name: str, password: Secret, actor: audit.Actor, is_active: bool = True, is_staff: bool = False
+) -> User:
+    """A person who signs in with this password, which the caller has judged good enough.
+
+    Raises:
+        ValidationError: a field has no valid value, or the address is somebody's already.
+    """
+    user = User(email=email.strip().lower(), name=name.strip(), is_active=is_active, is_staff=is_staff)
+    user.set_password(password.reveal())
+    user.full_clean()
+    user.save(force_insert=True)
+    rights = " as a member of staff" if is_staff else ""
+    audit.record(
+        AuditAction.USER_CREATED,
+        organization=None,
+        actor=actor,
+        message=f"User {user.email} created{rights}",
+        changes={"email": (None, user.email), "is_active": (None, is_active), "is_staff": (None, is_staff)},
+        target_kind="user",
+        target_id=str(user.pk),
+    )
+    return user
+
+
+@transaction.atomic
+def user_update(
+    *, user_id: UUID, name: str, is_active: bool, is_staff: bool, actor: audit.Actor, password: Secret | None = None
+) -> User:
+    """Set what staff decides about an account; with a password, that one from now on, which ends all other sessions.
+
+    Nothing is written when nothing changes.
+
+    Raises:
+        ValidationError: it would take the acting person's own access away, so that nobody is left who can undo it.
+    """
+    user = User.objects.select_for_update().get(pk=user_id)
+    before = _state(user)
+    user.name, user.is_active, user.is_staff = name.strip(), is_active, is_staff
+    if user.pk == actor.id and not (is_active and is_staff):
+        raise ValidationError("You cannot take your own access away: another member of staff can.")
+    changes: dict[str, tuple[object, object]] = {
+        field: (before[field], after) for field, after in _state(user).items() if before[field] != after
+    }
+    if password is not None:
+        user.set_password(password.reveal())
+        changes["password"] = ("set", "replaced")
+    if not changes:
+        return user
+    user.full_clean()
+    user.save(update_fields=["name", "is_active", "is_staff", "password"])
+    audit.record(
+        AuditAction.USER_UPDATED,
+        organization=None,
+        actor=actor,
+        message=f"User {user.email} {_told(user, changes)}",
+        changes=changes,
+        target_kind="user",
+        target_id=str(user.pk),
+    )
+    return user
+
+
+def _state(user: User) -> dict[str, object]:
+    return {"name": user.name, "is_active": user.is_active, "is_staff": user.is_staff}
+
+
+def _told(user: User, changes: audit.Changes) -> str:
+    told = {
+        "name": "renamed",
+        "is_active": "activated" if user.is_active else "deactivated",
+        "is_staff": "made a member of staff" if user.is_staff else "no longer a member of staff",
+        "password": "given a new password",
+    }
+    return ", ".join(told[field] for field in changes)
