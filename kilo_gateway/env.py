@@ -51,8 +51,8 @@ class Environment:
             return False
         raise SettingError(f"{name} must be 1 or 0.")
 
-    def integer(self, name: str, default: int, *, minimum: int = 0) -> int:
-        """A whole number of at least `minimum`."""
+    def integer(self, name: str, default: int, *, minimum: int = 0, maximum: int | None = None) -> int:
+        """A whole number of at least `minimum` and at most `maximum`."""
         value = self.text(name, str(default))
         try:
             number = int(value)
@@ -60,6 +60,8 @@ class Environment:
             raise SettingError(f"{name} must be a whole number.") from None
         if number < minimum:
             raise SettingError(f"{name} must be at least {minimum}.")
+        if maximum is not None and number > maximum:
+            raise SettingError(f"{name} must be at most {maximum}.")
         return number
 
     def seconds(self, name: str, default: float) -> float:
@@ -72,6 +74,15 @@ class Environment:
         if not 0 < number < 86_400:
             raise SettingError(f"{name} must be more than 0 and less than 86400 seconds.")
         return number
+
+    def origins(self, name: str, default: tuple[str, ...]) -> tuple[str, ...]:
+        """A comma-separated list of origins, such as https://gateway.example.com or https://*.example.com."""
+        origins = self.words(name, default)
+        for origin in origins:
+            scheme, separator, host = origin.partition("://")
+            if scheme not in {"http", "https"} or not separator or not host or set(host) & set("/?#@ "):
+                raise SettingError(f"{name} must list origins such as https://gateway.example.com, without a path.")
+        return origins
 
     def words(self, name: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
         """A comma-separated list."""
@@ -99,12 +110,11 @@ class Environment:
             return ""
         try:
             parts = urlsplit(value)
-            valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+            valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
         except ValueError:
             valid = False
-        else:
-            valid = valid and not (parts.query or parts.fragment or parts.username or parts.password)
-        if not valid:
+        # Looked for in the text itself: the parser drops line breaks, and an empty query.
+        if not valid or not value.isprintable() or set(value) & set(" \\?#@"):
             raise SettingError(f"{name} must be an address such as https://gateway.example.com (no user, query or #).")
         return value
 
@@ -114,17 +124,29 @@ def kept_secret(path: Path, make: Callable[[], str]) -> str:
 
     For an installation on one machine that was given no secret: generated once, so that it is neither a known default
     nor another one after each start. Two processes that start together end up with the same secret.
+
+    Raises:
+        SettingError: it cannot be kept there, or what is there cannot be read.
     """
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-        descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        if not path.exists():
+            _keep(path, make)
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        problem = type(error).__name__
+        raise SettingError(f"DATA_DIR must be a directory that can hold {path.name}: {problem}.") from None
+
+
+def _keep(path: Path, make: Callable[[], str]) -> None:
+    """Written beside its place and linked into it: whoever finds it there finds all of it, and the first one stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(make())
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
-    return path.read_text(encoding="utf-8").strip()
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()

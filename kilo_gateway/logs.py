@@ -39,15 +39,22 @@ class JsonFormatter(logging.Formatter):
 
 
 class ConsoleFormatter(logging.Formatter):
-    """For a person: time, level, logger, message, and `extra` as key=value; line breaks in values are escaped."""
+    """For a person: time, level, logger, message, and `extra` as key=value.
+
+    Line breaks and other control characters are escaped, as are the sequences that a terminal would obey.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
-        message = record.getMessage().replace("\r", "\\r").replace("\n", "\\n")
+        message = _printable(record.getMessage())
         extra = "".join(f" {key}={value!r}" for key, value in _extra(record).items())
         current = request_id.get()
         line = f"{time} {record.levelname:<7} {record.name}: {message}{extra}{f' [{current}]' if current else ''}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 class ReporterFilter(SafeExceptionReporterFilter):

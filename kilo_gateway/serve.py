@@ -23,7 +23,7 @@ def main() -> None:
     environment = Environment()
     try:
         host = environment.text("HOST", "127.0.0.1")
-        port = environment.integer("PORT", 8000, minimum=1)
+        port = environment.integer("PORT", 8000, minimum=1, maximum=65_535)
         workers = environment.integer("WORKERS", 1, minimum=1)
         threads = environment.integer("THREADS", 1024, minimum=1)
         provide_database()

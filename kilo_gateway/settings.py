@@ -21,13 +21,13 @@ DATA_DIR = data_directory(env)
 DEBUG = env.flag("DEBUG", default=False)
 
 # ---------------------------------------------------------------- addresses
-BASE_URL = env.url("BASE_URL", f"http://127.0.0.1:{env.integer('PORT', 8000, minimum=1)}")
+BASE_URL = env.url("BASE_URL", f"http://127.0.0.1:{env.integer('PORT', 8000, minimum=1, maximum=65_535)}")
 _base = urlsplit(BASE_URL)
 HTTPS = _base.scheme == "https"
 ALLOWED_HOSTS = list(
     env.words("ALLOWED_HOSTS", ("*",) if DEBUG else tuple({_base.hostname or "", "localhost", "127.0.0.1", "[::1]"}))
 )
-CSRF_TRUSTED_ORIGINS = list(env.words("CSRF_TRUSTED_ORIGINS", (BASE_URL,)))
+CSRF_TRUSTED_ORIGINS = list(env.origins("CSRF_TRUSTED_ORIGINS", (f"{_base.scheme}://{_base.netloc}",)))
 
 # ---------------------------------------------------------------- secrets
 SECRET_KEY = env.text("SECRET_KEY") or kept_secret(DATA_DIR / "secret_key", lambda: secrets.token_urlsafe(64))

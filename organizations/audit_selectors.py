@@ -95,15 +95,16 @@ def audit_page(organization_id: UUID, wanted: AuditFilter, *, cursor: int | None
 def audit_batches(organization_id: UUID, wanted: AuditFilter, head: ChainHead) -> Iterator[list[AuditLog]]:
     """All wanted rows up to the head, oldest first, in batches of which some are empty.
 
-    No connection is kept between two batches: whoever reads them may be slow. Rows never change, so they are the same
-    as if they had been read at once.
+    No connection is kept meanwhile: whoever they are sent to may be slow. Rows never change, so they are the same as if
+    they had been read at once.
     """
     low, high = _range(organization_id, wanted, head)
     for start in range(low, high + 1, BATCH):
         end = min(start + BATCH - 1, high)
-        yield list(_matching(organization_id, wanted, start, end).order_by("sequence"))
+        rows = list(_matching(organization_id, wanted, start, end).order_by("sequence"))
         if not connection.in_atomic_block:
             connection.close()
+        yield rows
 
 
 def _matching(organization_id: UUID, wanted: AuditFilter, low: int, high: int) -> QuerySet[AuditLog]:

@@ -32,7 +32,7 @@ from routing.proxy.hosted import hosted_upstreams
 from routing.proxy.identity import Caller, identify, presented_key
 from routing.proxy.outgoing import Outgoing, client_text, direct_request, hosted_request, is_confined, rewrite
 from routing.proxy.refusals import refusal_error
-from routing.proxy.request import read_body, validate
+from routing.proxy.request import read_body, stated_length, validate
 from routing.proxy.streaming import Ending, UpstreamStream
 from routing.proxy.tokens import usage_of_answer
 from routing.proxy.upstream import UpstreamBroke, UpstreamTimedOut, UpstreamUnreachable, send
@@ -74,14 +74,14 @@ class Exchange:
 
     def _run(self) -> HttpResponseBase:
         is_messages = self.api_kind is ApiKind.MESSAGES
-        raw = read_body(self.environ)
+        length = stated_length(self.environ)
         caller = identify(
             presented_key(self.environ, accept_x_api_key=is_messages),
             self.environ.get("HTTP_X_KILOCODE_ORGANIZATIONID", ""),
         )
         self._catalog_snapshot_id = caller.stamp.catalog_snapshot_id
         rate_limit.check(caller.key_id)
-        body = JsonBody(raw)
+        body = JsonBody(read_body(self.environ, length))
         validate(body, self.api_kind)
         settled = self._settle(caller, body)
         target, choice = self._choose(caller, settled)
@@ -318,8 +318,7 @@ class Exchange:
 
 def header_text(text: str) -> str:
     """A value as a header can carry it: without line breaks, and what is not ASCII escaped."""
-    # JSON leaves the last of the control characters as it is.
-    return text if text.isascii() and text.isprintable() else json.dumps(text)[1:-1].replace("\x7f", "\\u007f")
+    return text if text.isascii() and text.isprintable() else json.dumps(text)[1:-1]
 
 
 def plain(text: str, length: int) -> str:

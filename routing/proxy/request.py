@@ -16,24 +16,36 @@ READ_BYTES = 256 * 1024
 MAX_MODEL_LENGTH = 1000
 
 
-def read_body(environ: Mapping[str, Any]) -> bytes:
+def stated_length(environ: Mapping[str, Any]) -> int | None:
+    """How long the body is, as the request says; None for a chunked one.
+
+    Looked at before the key is: a stranger may not make us read, or wait for, what he sends.
+
+    Raises:
+        GatewayError: 400 for what is no length, 413 beyond `MAX_REQUEST_BYTES`.
+    """
+    stated = environ.get("CONTENT_LENGTH") or ""
+    if not stated:
+        return None
+    length = _length(stated)
+    if length > settings.MAX_REQUEST_BYTES:
+        raise _too_large(settings.MAX_REQUEST_BYTES)
+    return length
+
+
+def read_body(environ: Mapping[str, Any], length: int | None) -> bytes:
     """The whole body, of a stated length or chunked.
 
     Raises:
         GatewayError: 413 beyond `MAX_REQUEST_BYTES`, before more than that is read; 400 when it ends early.
     """
-    limit: int = settings.MAX_REQUEST_BYTES
-    stated = environ.get("CONTENT_LENGTH") or ""
     stream = environ["wsgi.input"]
-    if stated:
-        length = _length(stated)
-        if length > limit:
-            raise _too_large(limit)
+    if length is not None:
         return _read_exactly(stream, length)
     # Without a length the server marks the end itself (`wsgi.input_terminated`); else there is no body.
     if not environ.get("wsgi.input_terminated"):
         return b""
-    return _read_to_end(stream, limit)
+    return _read_to_end(stream, settings.MAX_REQUEST_BYTES)
 
 
 def _length(stated: str) -> int:

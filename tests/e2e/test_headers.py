@@ -250,7 +250,7 @@ class TestModesAreData:
     def _assert_harmless(headers: Sequence[tuple[str, str]]) -> None:
         names = [name for name, _ in headers]
         assert len(names) == len(set(names))
-        assert set(names) <= OF_THE_RECEIPT_OF_MESSAGES | OF_HTTP
+        assert OF_THE_RECEIPT <= set(names) <= OF_THE_RECEIPT_OF_MESSAGES | OF_HTTP
         for _, value in headers:
             assert value.isascii()
             assert value.isprintable()

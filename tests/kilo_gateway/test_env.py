@@ -84,6 +84,21 @@ class TestKinds:
     def test_too_small_a_number(self, text: str) -> None:
         assert message_of({"A": text}, "integer", "A", 5, minimum=3) == "A must be at least 3."
 
+    @pytest.mark.parametrize("text", ["8", "99999"])
+    def test_too_large_a_number(self, text: str) -> None:
+        assert message_of({"A": text}, "integer", "A", 5, maximum=7) == "A must be at most 7."
+
+    @pytest.mark.parametrize(
+        "text",
+        ["a.example", "https://", "ftp://a.example", "https://a.example/", "https://a.example, b.example", "://a"],
+    )
+    def test_no_origins(self, text: str) -> None:
+        assert message_of({"A": text}, "origins", "A", ()).startswith("A must list origins")
+
+    def test_origins(self) -> None:
+        found = Environment({"A": "https://a.example,http://*.b.example:8000"}).origins("A", ())
+        assert found == ("https://a.example", "http://*.b.example:8000")
+
     @pytest.mark.parametrize("text", ["x", "5s", "1,5"])
     def test_no_duration(self, text: str) -> None:
         assert message_of({"A": text}, "seconds", "A", 1) == "A must be a number of seconds."
@@ -123,7 +138,14 @@ class TestKinds:
             "ftp://a.example",
             "http://",
             "http://:80",
+            "http://a.example:0",
             "http://a.example:99999",
+            "http://a b.example",
+            "http://a.example\n/b",
+            "http://a.example\\b",
+            "https://a.example/?",
+            "https://a.example/#",
+            "https://@a.example",
             "http://a.example:x",
             "http://[::1",
             "https://a.example/?b=1",
@@ -143,8 +165,9 @@ class TestKinds:
 KEY_32 = "A" * 43 + "="
 MALFORMED = {
     "DEBUG": ["maybe", "2"],
-    "BASE_URL": ["gateway.example.com", "ftp://x", f"https://user:{CANARY}@gateway.example.com", "http://x:99999"],
-    "PORT": ["http", "0", "-1"],
+    "BASE_URL": ["gateway.example.com", "ftp://x", f"https://user:{CANARY}@gateway.example.com", "http://x:99999", "http://x:0"],
+    "PORT": ["http", "0", "-1", "65536"],
+    "CSRF_TRUSTED_ORIGINS": ["gateway.example.com", "https://a.example/path"],
     "TRUSTED_PROXIES": ["the-proxy", "10.0.0.0/99"],
     "SECRET_KEY": [CANARY],
     "CREDENTIAL_KEYS": [CANARY, f"k1:{CANARY}", f"k1:{KEY_32},k1:{KEY_32}", f"{CANARY * 5}:{KEY_32}", "k1:", ":"],
@@ -274,7 +297,7 @@ class TestStart:
         assert CANARY not in told
 
     @pytest.mark.parametrize(
-        ("name", "value"), [("WORKERS", "0"), ("THREADS", "many"), ("PORT", "-1"), ("MIGRATE", "perhaps")]
+        ("name", "value"), [("WORKERS", "0"), ("THREADS", "many"), ("PORT", "70000"), ("MIGRATE", "perhaps")]
     )
     def test_the_servers_own_settings(self, name: str, value: str, tmp_path: Path) -> None:
         variables = {"DATABASE_URL": "postgresql://nobody@127.0.0.1/none", "DATA_DIR": str(tmp_path), name: value}
@@ -310,8 +333,22 @@ class TestKeptSecret:
 
         with pytest.raises(RuntimeError):
             kept_secret(tmp_path / "secret", failing)
-        assert not (tmp_path / "secret").exists()
+        assert list(tmp_path.iterdir()) == []
         assert kept_secret(tmp_path / "secret", lambda: "text") == "text"
+
+    def test_a_place_that_cannot_hold_it(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("x")
+        (tmp_path / "directory").mkdir()
+        (tmp_path / "binary").write_bytes(b"\xff")
+        for path in (
+            tmp_path / "file" / "secret",
+            tmp_path / "directory",
+            tmp_path / "binary",
+            Path("/proc/none/secret"),
+        ):
+            with pytest.raises(SettingError, match="DATA_DIR must be a directory") as caught:
+                kept_secret(path, lambda: CANARY)
+            assert CANARY not in str(caught.value)
 
     def test_threads_agree(self, tmp_path: Path) -> None:
         """Sixteen that have all found none, and have all made one."""

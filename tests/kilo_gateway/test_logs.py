@@ -95,6 +95,11 @@ class TestConsole:
         assert "\n" not in line
         assert "\r" not in line
 
+    def test_a_terminal_is_given_no_orders(self) -> None:
+        line = self.format(record("asked for %s", "a\x1b[2J\x07\x85\u2028\x9b31m"))
+        assert line.isprintable()
+        assert line.endswith(r"asked for a\x1b[2J\x07\x85\u2028\x9b31m")
+
     def test_an_exception_follows(self) -> None:
         try:
             raise ValueError("text")

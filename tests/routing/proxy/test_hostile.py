@@ -13,7 +13,7 @@ import pytest
 from kilo_gateway.api_errors import ErrorType, GatewayError
 from routing import resolution
 from routing.demo import DemoUpstream
-from routing.proxy.request import MAX_MODEL_LENGTH, READ_BYTES, read_body
+from routing.proxy.request import MAX_MODEL_LENGTH, READ_BYTES, read_body, stated_length
 from routing.proxy.usage_writer import Usage, writer
 from tests.support.errors import check_error
 from tests.support.inprocess import CHAT, MESSAGES, RESPONSES, Answer, call
@@ -338,7 +338,8 @@ class TestReading:
         settings.MAX_REQUEST_BYTES = self.LIMIT
 
     def read(self, stream: CountingStream, stated: str = "", *, terminated: bool = True) -> bytes:
-        return read_body({"CONTENT_LENGTH": stated, "wsgi.input": stream, "wsgi.input_terminated": terminated})
+        environ = {"CONTENT_LENGTH": stated, "wsgi.input": stream, "wsgi.input_terminated": terminated}
+        return read_body(environ, stated_length(environ))
 
     def refusal(self, stream: CountingStream, stated: str = "") -> tuple[ErrorType, int]:
         with pytest.raises(GatewayError) as caught:
