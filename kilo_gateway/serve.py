@@ -10,6 +10,7 @@ import resource
 import subprocess
 import sys
 from importlib import import_module
+from typing import Any
 
 from kilo_gateway.database import provide_database
 from kilo_gateway.env import Environment, SettingError
@@ -60,8 +61,21 @@ def _serve(host: str, port: int, workers: int, threads: int) -> None:
     from granian.log import LogLevels
     from granian.server import Server
 
+    class RespawningServer(Server):  # type: ignore[misc, valid-type]  # which one it is depends on the interpreter
+        """Replaces a worker that was killed however often that happens.
+
+        granian ends as a whole when a worker ends twice within seconds. That is right for one that cannot start, and
+        wrong for one that somebody or the system kills.
+        """
+
+        def _respawn_workers(self, workers: list[int], *arguments: Any, **options: Any) -> None:
+            killed = [index for index in workers if (self.wrks[index].inner.exitcode or 0) < 0]
+            super()._respawn_workers(workers, *arguments, **options)
+            for index in killed:
+                self.respawned_wrks.pop(index, None)
+
     print(f"Kilo Gateway listens on http://{host}:{port}", file=sys.stderr, flush=True)  # noqa: T201 - for the operator
-    Server(
+    RespawningServer(
         "kilo_gateway.wsgi:application",
         address=host,
         port=port,

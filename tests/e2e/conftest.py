@@ -32,6 +32,7 @@ def running_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         gateway = stack.enter_context(
             live_gateway(
                 folder,
+                seeded=False,
                 OPENROUTER_API_KEY=HOSTED_KEY,
                 OPENROUTER_BASE_URL=f"{openrouter.base_url}/api/v1",
                 VERCEL_AI_GATEWAY_API_KEY=VERCEL_KEY,

@@ -171,6 +171,23 @@ def is_error_event(kind: str, event: tuple[str, Any]) -> bool:
     return name == "" and set(data) == {"error"} and bool(data["error"]["message"])
 
 
+RECEIPT = {"x-request-id", "x-kilo-mode", "x-kilo-route", "x-kilo-target", "x-kilo-model", "x-kilo-provider"}
+RECEIPT |= {"x-kilo-byok", "x-kilo-routing-version"}
+
+
+def assert_error_of_ours(reply: wire.Reply, status: int, error_type: str, kind: str = "chat_completions") -> None:
+    """Our body, in the shape of the API, with the whole receipt."""
+    assert reply.status == status, reply.content
+    assert reply["content-type"] == "application/json"
+    body = reply.json()
+    assert body["error_type"] == error_type
+    assert body["message"] == body["error"]["message"] != ""
+    assert body.get("type") == ("error" if kind == "messages" else None)
+    assert {name for name, _ in reply.headers} >= RECEIPT
+    if status == 503:
+        assert int(reply["retry-after"]) > 0
+
+
 def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
     """Whether something becomes true in time."""
     deadline = time.monotonic() + seconds

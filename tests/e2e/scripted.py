@@ -213,6 +213,32 @@ class ScriptedUpstream:
             connection.close()
 
 
+def with_raw_server(
+    instead_of: ScriptedUpstream, serve: Callable[[socket.socket], None], act: Callable[[], Any]
+) -> Any:
+    """Act while something else than the scripted upstream listens at its port."""
+    instead_of.stop()
+    port = int(instead_of.base_url.rpartition(":")[2])
+
+    def run(listener: socket.socket) -> None:
+        with suppress(OSError):
+            serve(listener)
+
+    try:
+        with socket.create_server(("127.0.0.1", port)) as listener:
+            thread = threading.Thread(target=run, args=(listener,), daemon=True)
+            thread.start()
+            try:
+                return act()
+            finally:
+                # Closing alone would not wake a thread that waits in accept().
+                with suppress(OSError):
+                    listener.shutdown(socket.SHUT_RDWR)
+                thread.join(5)
+    finally:
+        instead_of.start()
+
+
 def _read_request(reader: Any, number: int) -> Seen | None:
     line = reader.readline()
     if not line:

@@ -306,18 +306,18 @@ ODD_NAMES = ["a\x00b", "a\x7fb", "a\r\nx-evil: 1", "ẞ" * 150, "İ" * 180, "a b
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ODD_NAMES, ids=lambda name: ascii(name[:9]))
-def test_odd_ids_of_models_leave_a_record(lab: Lab, kind: str, name: str) -> None:
+def test_odd_ids_of_models_leave_a_record(lab: Lab, kind: str) -> None:
     """This provider's key has no list of models, so any id goes."""
     lab.provider.script = answers_whole(kind)
-    reply = lab.ask(kind, body=body_of(kind, model=f"opencode-go/{name}"))
-    assert reply.status in {200, 404}
-    assert "x-evil" not in reply
-    assert ("x-kilo-model" in reply) == (reply.status == 200)
-    assert all(value.isascii() and value.isprintable() for _, value in reply.headers)
-    row = lab.usage(reply)
-    assert row["status"] == reply.status
-    assert row["resolved_model"].isprintable()
+    replies = [lab.ask(kind, body=body_of(kind, model=f"opencode-go/{name}")) for name in ODD_NAMES]
+    for name, reply in zip(ODD_NAMES, replies, strict=True):
+        assert reply.status in {200, 404}, name
+        assert "x-evil" not in reply, name
+        assert ("x-kilo-model" in reply) == (reply.status == 200), name
+        assert all(value.isascii() and value.isprintable() for _, value in reply.headers), name
+        row = lab.usage(reply)
+        assert row["status"] == reply.status, name
+        assert row["resolved_model"].isprintable(), name
 
 
 def test_nothing_of_the_above_was_unexpected(lab: Lab) -> None:

@@ -104,6 +104,15 @@ class TestAWorkerIsKilled:
         assert eventually(lambda: len(workers(frail)) == 2, 30)
         wait_until_ready(f"{frail.base_url}/readyz", frail.process, frail.log_file)
 
+    def test_again_and_again(self, frail: Gateway, upstream: DemoUpstream) -> None:
+        """However often, and however soon after the last time."""
+        for _ in range(4):
+            assert eventually(lambda: len(workers(frail)) == 2, 30)
+            os.kill(workers(frail)[0], signal.SIGKILL)
+            assert eventually(lambda: self._answers(frail), 30)
+        assert eventually(lambda: len(workers(frail)) == 2, 30)
+        wait_until_ready(f"{frail.base_url}/readyz", frail.process, frail.log_file)
+
     @staticmethod
     def _is_complete(stream: wire.Exchange) -> bool:
         try:

@@ -46,6 +46,13 @@ def whole(microdollars: Decimal) -> int:
 
 
 class TestColumns:
+    @staticmethod
+    def cost(lab: Lab) -> int:
+        """Of 1,000 input tokens, of which 100 were read from the cache and 50 written to it, and 200 output tokens."""
+        price = prices(lab, SONNET)
+        cached = 100 * price["input_cache_read"] + 50 * price["input_cache_write"]
+        return whole(1_000_000 * (850 * price["prompt"] + cached + 200 * price["completion"]))
+
     @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
     @pytest.mark.parametrize("kind", KINDS)
     def test_every_one_of_a_success(self, lab: Lab, kind: str, stream: bool) -> None:
@@ -60,15 +67,7 @@ class TestColumns:
         reply = lab.ask(kind, stream=stream, headers=headers)
         row = lab.usage(reply)
         took_ms = (datetime.now(UTC) - started).total_seconds() * 1000
-        cost = whole(
-            Decimal(1_000_000)
-            * (
-                850 * prices(lab, SONNET)["prompt"]
-                + 100 * prices(lab, SONNET)["input_cache_read"]
-                + 50 * prices(lab, SONNET)["input_cache_write"]
-                + 200 * prices(lab, SONNET)["completion"]
-            )
-        )
+        cost = self.cost(lab)
         assert cost > 0
         assert started - timedelta(seconds=1) < row.pop("created_at") < datetime.now(UTC)
         assert 0 <= row.pop("time_to_first_byte_ms") <= row["duration_ms"]

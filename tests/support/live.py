@@ -166,7 +166,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def live_gateway(folder: Path, **settings: str) -> Iterator[Gateway]:
+def live_gateway(folder: Path, *, seeded: bool = True, **settings: str) -> Iterator[Gateway]:
     """A seeded gateway with its demo upstream as both the hosted upstream and the direct provider `neuralwatt`.
 
     Settings given here replace the usual ones, the addresses of the upstreams included.
@@ -183,8 +183,14 @@ def live_gateway(folder: Path, **settings: str) -> Iterator[Gateway]:
         log_file = folder / "server.log"
         with running_server(environment, log_file) as process:
             gateway = Gateway(f"http://127.0.0.1:{port}", {}, upstream, environment, process, log_file)
-            seeded = gateway.manage("seed_demo", "--json")
-            if seeded.returncode:
-                raise AssertionError(f"seed_demo failed: {seeded.stderr[-4000:]}")
-            gateway.seed = json.loads(seeded.stdout)
+            if seeded:
+                gateway.seed = _seed(gateway)
             yield gateway
+
+
+def _seed(gateway: Gateway) -> dict[str, Any]:
+    done = gateway.manage("seed_demo", "--json")
+    if done.returncode:
+        raise AssertionError(f"seed_demo failed: {done.stderr[-4000:]}")
+    shown: dict[str, Any] = json.loads(done.stdout)
+    return shown

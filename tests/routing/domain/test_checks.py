@@ -6,10 +6,17 @@ from typing import Any
 
 import pytest
 
-from routing.domain.resolve import Decision
+from routing.domain.resolve import MAX_MODE_LENGTH, Decision
 from routing.domain.settings import MalformedSettings, OrganizationAuto, parse_settings, state_of
 from routing.domain.targets import Owner
-from routing.domain.types import RefusalCode
+from routing.domain.types import (
+    DEFAULT_FALLBACK,
+    MAX_ROUTES,
+    MAX_TARGET_LENGTH,
+    RefusalCode,
+    RouteKind,
+    TargetKind,
+)
 from tests.routing.domain.worlds import (
     MINI,
     NEURALWATT_CREDENTIAL,
@@ -188,6 +195,43 @@ def test_a_failed_check_does_not_move_the_request_elsewhere() -> None:
     decision = decide(organization(stored, credentials=[NEURALWATT_CREDENTIAL]), "code")
     assert code_of(decision) is RefusalCode.MODEL_UNAVAILABLE
     assert decision.target is None
+
+
+# ---------------------------------------------------------------- what others rely on
+
+
+def test_the_words_that_leave_the_gateway_are_stable() -> None:
+    """Written out once more: clients read these texts, and usage records keep them."""
+    assert {code.name: code.value for code in RefusalCode} == {
+        "NOT_AVAILABLE": "organization_auto_not_available",
+        "NOT_CONFIGURED": "organization_auto_not_configured",
+        "NOT_ENABLED": "organization_auto_not_enabled",
+        "NO_FALLBACK": "no_fallback",
+        "MALFORMED_SETTINGS": "malformed_settings",
+        "TARGET_REQUIRED": "target_required",
+        "TARGET_TOO_LONG": "target_too_long",
+        "NOT_CONCRETE": "not_a_concrete_model",
+        "SELF_TARGET": "targets_itself",
+        "INTERNAL_MODEL": "internal_model",
+        "NO_CREDENTIAL": "no_enabled_credential",
+        "API_KIND_NOT_SUPPORTED": "api_kind_not_supported",
+        "NOT_A_TARGET_TIER": "not_a_target_tier",
+        "TIER_UNDER_POLICY": "tier_under_model_policy",
+        "TIER_UNDEFINED": "tier_undefined",
+        "MODEL_UNAVAILABLE": "model_unavailable",
+        "CATALOG_UNAVAILABLE": "catalog_unavailable",
+        "MODEL_DENIED": "model_denied",
+        "ROUTER_UNDER_POLICY": "router_under_model_policy",
+        "PROVIDER_NOT_ALLOWED": "provider_not_allowed",
+        "NO_FREE_MODELS": "no_free_models_available",
+    }
+    assert [kind.value for kind in RouteKind] == ["exact", "alias", "fallback", "direct"]
+    assert [kind.value for kind in TargetKind] == ["hosted", "tier", "direct"]
+
+
+def test_the_limits_and_the_default_of_what_is_stored() -> None:
+    assert (MAX_ROUTES, MAX_TARGET_LENGTH, MAX_MODE_LENGTH) == (100, 200, 500)
+    assert DEFAULT_FALLBACK == "kilo-auto/balanced"
 
 
 # ---------------------------------------------------------------- the derived states

@@ -291,6 +291,12 @@ def test_the_trace_says_what_was_looked_at_in_its_order() -> None:
     ]
 
 
+def test_a_step_says_its_reason_where_there_is_one() -> None:
+    reasons = {step.name: step.reason for step in decide(ROUTED, "Build").steps}
+    assert reasons["route"] == f"target {SONNET}"
+    assert (reasons["model"], reasons["eligible"], reasons["catalog"]) == ("", "", "")
+
+
 def test_the_trace_of_a_refusal_ends_with_it() -> None:
     decision = decide(organization(auto_settings({"code": "gone/model"})), "code")
     assert decision.refusal is not None

@@ -141,6 +141,11 @@ def test_a_tier_that_the_installation_has_not_defined_is_refused(
     assert decision.target is None
 
 
+def test_a_tier_has_no_tuning_that_its_row_does_not_name() -> None:
+    found = valid(validate("kilo-auto/balanced"))
+    assert (found.reasoning_effort, found.verbosity, found.free_models) == ("", "", ())
+
+
 def test_concrete_targets_have_no_tuning() -> None:
     for target in (SONNET, NEURALWATT_KIMI):
         found = valid(validate(target, organization(credentials=[credential(NEURALWATT, any_model=True)])))

@@ -98,6 +98,12 @@ def test_a_body_that_already_names_it_goes_through_as_it_is(target: ValidTarget,
     assert sent_text(raw, target, api_kind) == raw.encode()
 
 
+def test_a_model_that_is_only_spelled_otherwise_is_left_alone() -> None:
+    raw = f'{{"model":"\\u0061{SONNET[1:]}"}}'
+    assert json.loads(raw) == {"model": SONNET}
+    assert sent_text(raw, hosted()) == raw.encode()
+
+
 def test_of_a_tier_the_chosen_model_is_sent() -> None:
     choices = (ModelChoice("a/one:free", "a/one:free"), ModelChoice("a/two:free", "a/two:free"))
     target = ValidTarget("kilo-auto/free", TargetKind.TIER, choices)
