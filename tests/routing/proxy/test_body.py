@@ -53,11 +53,9 @@ scalars = (
     | st.floats(allow_nan=False, allow_infinity=False)
     | texts
 )
-values = st.recursive(
-    scalars,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
-    max_leaves=12,
-)
+shallow = scalars | st.lists(scalars, max_size=4) | st.dictionaries(texts, scalars, max_size=4)
+deeper = shallow | st.lists(shallow, max_size=4) | st.dictionaries(texts, shallow, max_size=4)
+values = deeper | st.lists(deeper, max_size=2)
 keys = st.sampled_from(["model", "Model", "provider", "stream", "", "mod\u0435l", "\x00", '"', "\\"]) | texts
 objects = st.dictionaries(keys, values, max_size=6)
 
