@@ -16,7 +16,7 @@ help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: install ## Set everything up, start the gateway with demo data, and say how to use it
-	@EMBEDDED_POSTGRES=1 $(PY) manage.py demo
+	@EMBEDDED_POSTGRES=1 exec $(PY) manage.py demo
 
 run: install ## Start the production server (HOST, PORT, WORKERS, DATABASE_URL, ... from the environment)
 	@exec $(PY) -m kilo_gateway.serve

@@ -101,6 +101,9 @@ def validate(body: JsonBody, api_kind: ApiKind) -> None:
         )
     if len(model) > MAX_MODEL_LENGTH:
         raise GatewayError(ErrorType.MODEL_NOT_FOUND, 404, f'"model" has more than {MAX_MODEL_LENGTH} characters.')
+    if any(key != "model" and key.casefold() == "model" for key in body.values):
+        # Some parsers match keys whatever their case: one of them would take this one for the decided model.
+        raise unsupported_field('There is a second "model", spelled in another case.')
     if "models" in body.values:
         raise unsupported_field('"models" is not supported: a request goes to the model that was decided, or to none.')
     if api_kind is ApiKind.RESPONSES:

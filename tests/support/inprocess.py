@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -83,10 +84,21 @@ def chat(model: str = "kilo-auto/org", **fields: Any) -> dict[str, Any]:
 class Statements:
     """The SQL that went to the database, from all threads and past Django too."""
 
-    texts: list[str] = field(default_factory=list)
+    sent: list[tuple[int, str]] = field(default_factory=list)
+
+    def add(self, text: str) -> None:
+        self.sent.append((threading.get_ident(), text))
+
+    @property
+    def texts(self) -> list[str]:
+        return [text for _, text in self.sent]
+
+    def of_this_thread(self) -> list[str]:
+        """What the requests of this thread sent themselves; the usage writer has a thread of its own."""
+        return [text for thread, text in self.sent if thread == threading.get_ident()]
 
     def __len__(self) -> int:
-        return len(self.texts)
+        return len(self.sent)
 
 
 @contextmanager
@@ -96,15 +108,15 @@ def counted_statements() -> Iterator[Statements]:
     execute, copy, fetch_row = psycopg.Cursor.execute, psycopg.Cursor.copy, Prepared.fetch_row
 
     def counting_execute(self: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
-        statements.texts.append(str(query))
+        statements.add(str(query))
         return execute(self, query, *args, **kwargs)
 
     def counting_copy(self: Any, statement: Any, *args: Any, **kwargs: Any) -> Any:
-        statements.texts.append(str(statement))
+        statements.add(str(statement))
         return copy(self, statement, *args, **kwargs)
 
     def counting_fetch(self: Prepared, *args: Any) -> Any:
-        statements.texts.append(self._sql.decode())
+        statements.add(self._sql.decode())
         return fetch_row(self, *args)
 
     with (

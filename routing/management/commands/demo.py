@@ -51,7 +51,9 @@ class Command(BaseCommand):
         """Run until Ctrl-C or SIGTERM, or until the server ends by itself."""
         host, port = os.environ.get("HOST", "127.0.0.1"), int(os.environ.get("PORT", "8000"))
         _require_free_port(host, port)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        # Both by name: a shell starts what runs in the background with Ctrl-C ignored.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
         call_command("migrate", interactive=False, verbosity=0)
         with DemoUpstream(bundled_models()) as upstream:
             seeded = seed_demo()

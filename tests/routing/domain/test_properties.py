@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from kilo_gateway.api_kinds import ApiKind
@@ -30,7 +30,8 @@ from routing.domain.types import (
 )
 from tests.routing.domain.worlds import GRATIS, PAID, Provider, organization, world
 
-thorough = settings(max_examples=200, deadline=None)
+# A busy machine is no reason to fail.
+thorough = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 # Few names, so that what is generated meets: models in and out of the catalog, with and without variants; providers
 # that are authors too; and two direct providers, one of which shares a model's name with the catalog.

@@ -10,13 +10,14 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from kilo_gateway.api_errors import ErrorType, GatewayError
 from routing.proxy.body import MAX_DEPTH, JsonBody
 
-thorough = settings(max_examples=100, deadline=None)
+# A busy machine is no reason to fail.
+thorough = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def refusal(raw: bytes) -> str:
@@ -510,6 +511,25 @@ GARBAGE = [
 @pytest.mark.parametrize("raw", GARBAGE)
 def test_what_is_no_object_is_refused(raw: bytes) -> None:
     assert refusal(raw).startswith("The body is not a JSON object: ")
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"[]", "it does not start with {"),
+        (b"", "it does not start with {"),
+        (b'{"a":tru}', "expecting value at character 5"),
+        (b'{"a":[1,]}', "expecting value at character 8"),
+        (b'{"a":"\\x41"}', "invalid \\escape at character 6"),
+        (b'{"a"  1}', "a colon is expected at character 6"),
+        (b'{"a":1 "b":2}', "a comma or } is expected at character 7"),
+        (b'{"a":1,}', "a key is expected at character 7"),
+        (b"{'a':1}", "a key is expected at character 1"),
+        (b"{} x", "something follows the object"),
+    ],
+)
+def test_the_refusal_says_what_and_where(raw: bytes, reason: str) -> None:
+    assert refusal(raw) == f"The body is not a JSON object: {reason}."
 
 
 def test_the_refusal_of_a_body_does_not_repeat_it() -> None:

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from kilo_gateway.api_errors import ErrorType, GatewayError
+from kilo_gateway.api_kinds import ApiKind
 from routing import resolution
 from routing.demo import DemoUpstream
-from routing.proxy.request import MAX_MODEL_LENGTH, READ_BYTES, read_body, stated_length
+from routing.proxy.body import JsonBody
+from routing.proxy.request import MAX_MODEL_LENGTH, READ_BYTES, read_body, stated_length, validate
 from routing.proxy.usage_writer import Usage, writer
 from tests.support.errors import check_error
 from tests.support.inprocess import CHAT, MESSAGES, RESPONSES, Answer, call
@@ -141,7 +143,6 @@ class TestWrongTypes:
             "max_tokens": -1,
             "": None,
             "é\x00": [[]],
-            "Model": "x",
             "model ": 1,
         }
         assert call(path, body_of(path, "openai/gpt-5-mini", **strange), tenant.key).status == 200
@@ -399,3 +400,12 @@ class TestReading:
 
     def test_a_server_that_marks_no_end(self) -> None:
         assert self.read(CountingStream(b"of the next request"), terminated=False) == b""
+
+
+@pytest.mark.parametrize("key", ["Model", "MODEL", "mOdel"])
+def test_a_second_model_in_another_case(key: str) -> None:
+    """A parser that does not look at the case would take it for the decided one."""
+    body = JsonBody(json.dumps({"model": "kilo-auto/org", key: "other/model", "messages": [{}]}).encode())
+    with pytest.raises(GatewayError) as caught:
+        validate(body, ApiKind.CHAT_COMPLETIONS)
+    assert (caught.value.status, caught.value.error_type) == (400, "unsupported_field")

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pytest_django import Settings
 
@@ -29,7 +29,8 @@ from tests.routing.domain.worlds import KIMI, SONNET, decide
 CHAT, RESPONSES, MESSAGES = ApiKind.CHAT_COMPLETIONS, ApiKind.RESPONSES, ApiKind.MESSAGES
 KINDS = pytest.mark.parametrize("api_kind", list(ApiKind))
 
-thorough = settings(max_examples=150, deadline=None)
+# A busy machine is no reason to fail.
+thorough = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def hosted(*only: str) -> ValidTarget:
@@ -436,6 +437,13 @@ def test_a_chat_client_that_says_it_as_openai_does_is_answered_in_its_words(clie
     """OpenRouter answers 400 to `reasoning` beside `reasoning_effort`."""
     assert sent(client, tier("high")) == {"reasoning_effort": "high"}
     assert sent({**client, "reasoning": None}, tier("high")) == {"reasoning_effort": "high", "reasoning": None}
+
+
+def test_openais_word_counts_only_where_it_is_one_and_alone() -> None:
+    both = {"reasoning": {"effort": "low"}, "reasoning_effort": "low"}
+    assert sent(both, tier("high")) == {"reasoning": {"effort": "high"}, "reasoning_effort": "low"}
+    of_chat = {"reasoning_effort": "low"}
+    assert sent(of_chat, tier("high"), RESPONSES) == {**of_chat, "reasoning": {"effort": "high"}}
 
 
 @pytest.mark.parametrize(
