@@ -1,0 +1,237 @@
+"""The parts that pages are made of. `/styleguide` shows each of them; `docs/pages.md` lists them with their parameters.
+
+Keywords that a part does not know become attributes of its element: `hx_get=url` is `hx-get="..."`, True an attribute
+without a value, and None, False and "" none at all.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Final, cast
+
+from django import template
+from django.forms import BoundField, CheckboxInput, RadioSelect
+from django.forms.utils import flatatt
+from django.template.loader import get_template
+from django.utils.safestring import SafeString
+from django.utils.timesince import timesince, timeuntil
+
+from kilo_gateway.charts import BarChart, Sparkline
+
+register = template.Library()
+
+TONES: Final = frozenset({"neutral", "ok", "warning", "danger", "info"})
+ALERT_ICONS: Final = {"ok": "check-circle", "warning": "alert", "danger": "error", "info": "info"}
+AVATAR_COLOURS: Final = 4
+
+
+def attributes(given: dict[str, Any]) -> SafeString:
+    """Keywords as attributes, escaped."""
+    kept = {
+        name.rstrip("_").replace("_", "-"): value for name, value in given.items() if value not in {None, False, ""}
+    }
+    return flatatt({name: value if value is True else str(value) for name, value in kept.items()})
+
+
+def _rendered(name: str, given: dict[str, Any]) -> SafeString:
+    return cast("SafeString", get_template(name).render(given))
+
+
+def _checked_tone(tone: str) -> str:
+    if tone not in TONES:
+        raise ValueError(f"there is no tone {tone!r}")
+    return tone
+
+
+# ---------------------------------------------------------------- small marks
+
+
+@register.simple_tag
+def icon(name: str, *, size: str = "", label: str = "") -> SafeString:
+    """A picture of `static/img/icons.svg`; with a label it says something by itself, else it is decoration."""
+    return _icon(name, size, label)
+
+
+@lru_cache(maxsize=512)
+def _icon(name: str, size: str, label: str) -> SafeString:
+    """Made once: a long table has many."""
+    return _rendered("partials/icon.html", {"name": name, "size": size, "label": label})
+
+
+@register.inclusion_tag("partials/badge.html")
+def badge(text: object, tone: str = "neutral", *, icon: str = "", kind: str = "", **given: Any) -> dict[str, Any]:
+    """A word about a state. `kind="model"` is for model ids."""
+    return {"text": text, "tone": _checked_tone(tone), "icon": icon, "kind": kind, "attributes": attributes(given)}
+
+
+@register.inclusion_tag("partials/avatar.html")
+def avatar(text: str, *, square: bool = False) -> dict[str, Any]:
+    """The first letters of a name, for the eye only: the name has to stand beside it."""
+    words = text.replace("@", " ").replace(".", " ").split()
+    letters = "".join(word[0] for word in words[:2]) or "?"
+    return {"letters": letters, "square": square, "colour": zlib.crc32(text.encode()) % AVATAR_COLOURS}
+
+
+@register.inclusion_tag("partials/moment.html")
+def moment(at: datetime | None, *, empty: str = "never") -> dict[str, Any]:
+    """How long ago, or in how long, with the exact time in UTC on hover."""
+    if at is None:
+        return {"at": None, "empty": empty}
+    now = datetime.now(UTC)
+    is_past = at <= now
+    distance = (timesince(at, now, depth=1) if is_past else timeuntil(at, now, depth=1)).replace("\xa0", " ")
+    told = "just now" if distance.startswith("0 ") else (f"{distance} ago" if is_past else f"in {distance}")
+    return {"at": at.astimezone(UTC), "told": told}
+
+
+# ---------------------------------------------------------------- controls
+
+
+@register.inclusion_tag("partials/button.html")
+def button(
+    text: str,
+    *,
+    variant: str = "secondary",
+    size: str = "",
+    icon: str = "",
+    href: str = "",
+    type: str = "button",  # noqa: A002 - the attribute's name
+    overlay: bool = False,
+    refused: object = "",
+    only_icon: bool = False,
+    tip: str = "",
+    css: str = "",
+    about: str = "",
+    **given: Any,
+) -> dict[str, Any]:
+    """A button, or with `href` a link that looks like one.
+
+    Args:
+        variant: primary, secondary, danger or ghost.
+        size: small, wide, or the usual one.
+        overlay: The link's page opens above this one; without JavaScript, in its place.
+        refused: Why this person may not: then it does nothing and says so, on hover, on focus and read out.
+        about: What the button is about, read out after its text: needed where several have the same text.
+        only_icon: The text is for screen readers and for the tip.
+        tip: Where the words of `refused` are: "start", "end", or centred.
+    """
+    if overlay and href:
+        given |= {"hx_get": href, "hx_target": "#overlay", "aria_haspopup": "dialog"}
+    reason = str(refused)
+    return {
+        "text": text,
+        "variant": variant,
+        "size": size,
+        "icon": icon,
+        "href": href,
+        "type": type,
+        "reason": reason,
+        "reason_id": f"reason-{zlib.crc32(f'{text}{reason}{about}'.encode()):x}" if reason else "",
+        "only_icon": only_icon,
+        "tip": tip,
+        "css": css,
+        "about": about,
+        "attributes": attributes(given),
+    }
+
+
+@register.inclusion_tag("partials/field.html")
+def field(bound: BoundField, *, switch: bool = False, grow: bool = False, **given: Any) -> dict[str, Any]:
+    """A field of a form with its label, its help and what is wrong with it.
+
+    Args:
+        switch: A checkbox that turns something on and off.
+        grow: Takes the room that the others in a filter bar leave.
+    """
+    widget = bound.field.widget
+    kind = "input"
+    if isinstance(widget, CheckboxInput):
+        kind = "check"
+    elif isinstance(widget, RadioSelect):
+        kind = "choices"
+    # Django's own attributes tie help and errors to the control.
+    attrs = {name.rstrip("_").replace("_", "-"): value for name, value in given.items() if value not in {None, False}}
+    if switch:
+        attrs |= {"class": "switch", "role": "switch"}
+    notes = getattr(widget, "notes", {})
+    return {
+        "bound": bound,
+        "kind": kind,
+        "noted": [(one, notes.get(str(one.data["value"]), "")) for one in bound] if notes else [],
+        "grow": grow,
+        "control": bound.as_widget(attrs=attrs),
+        "error_id": f"{bound.auto_id}_error",
+        "help_id": f"{bound.auto_id}_helptext",
+    }
+
+
+@register.inclusion_tag("partials/switch.html")
+def switch(
+    label: str,
+    *,
+    on: bool,
+    name: str = "enabled",
+    refused: object = "",
+    tip: str = "end",
+) -> dict[str, Any]:
+    """A button inside a form that turns something on or off: it sends the other state, `on` or `off`, as `name`."""
+    reason = str(refused)
+    reason_id = f"reason-{zlib.crc32(f'{label}{name}{reason}'.encode()):x}" if reason else ""
+    return {"label": label, "on": on, "name": name, "reason": reason, "reason_id": reason_id, "tip": tip}
+
+
+# ---------------------------------------------------------------- surfaces
+
+
+@register.simple_block_tag(takes_context=True)
+def alert(
+    context: template.Context, content: str, *, tone: str = "info", title: str = "", focus: bool = False
+) -> SafeString:
+    """Something that has to be known before going on. With `focus` it gets the focus when it comes."""
+    given = {"content": content, "tone": _checked_tone(tone), "icon": ALERT_ICONS[tone], "title": title, "focus": focus}
+    return _rendered("partials/alert.html", given)
+
+
+@register.simple_block_tag
+def empty(content: str, *, title: str, icon: str = "search") -> SafeString:
+    """What stands where there is nothing yet: why, and in the block what to do about it."""
+    return _rendered("partials/empty.html", {"content": content, "title": title, "icon": icon})
+
+
+@register.inclusion_tag("partials/snippet.html")
+def snippet(text: str, *, id: str, label: str, wrap: bool = False) -> dict[str, Any]:  # noqa: A002 - the attribute
+    """Text to take along, with a button that copies it."""
+    return {"text": text, "id": id, "label": label, "wrap": wrap}
+
+
+@register.inclusion_tag("partials/tabs.html")
+def tabs(entries: Sequence[Any], current: str, *, label: str) -> dict[str, Any]:
+    """Links to the parts of a page; each entry has `key`, `label`, `href` and perhaps `count`."""
+    return {"entries": entries, "current": current, "label": label}
+
+
+@register.inclusion_tag("partials/pages.html")
+def pages(*, newest: str = "", older: str = "", note: str = "") -> dict[str, Any]:
+    """The way through a list that is read by cursor."""
+    return {"newest": newest, "older": older, "note": note}
+
+
+@register.inclusion_tag("partials/tooltip.html")
+def tooltip(text: str, explanation: str, *, id: str, tip: str = "") -> dict[str, Any]:  # noqa: A002 - the attribute
+    """A word that explains itself on hover and focus, and to screen readers."""
+    return {"text": text, "explanation": explanation, "id": id, "tip": tip}
+
+
+@register.inclusion_tag("partials/bar_chart.html")
+def bar_chart(chart: BarChart, *, label: str) -> dict[str, Any]:
+    """A chart of `kilo_gateway.charts.bar_chart`; the label says in words what it shows."""
+    return {"chart": chart, "label": label}
+
+
+@register.inclusion_tag("partials/sparkline.html")
+def sparkline(line: Sparkline, *, label: str) -> dict[str, Any]:
+    """A line of `kilo_gateway.charts.sparkline`, as small as a word."""
+    return {"line": line, "label": label}

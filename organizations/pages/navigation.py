@@ -1,0 +1,62 @@
+"""The entries of the navigation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A link to a section of an organization's pages."""
+
+    key: str
+    label: str
+    icon: str
+    href: str
+    is_current: bool
+
+
+# By group: key (a page says it to be marked), label, icon, and the path below the organization.
+SECTIONS: Final = (
+    ("", (("overview", "Overview", "home", ""),)),
+    (
+        "Routing",
+        (
+            ("modes", "Modes", "modes", "modes"),
+            ("providers-and-models", "Providers & Models", "models", "providers-and-models"),
+            ("byok", "Provider keys", "credential", "byok"),
+            ("explain", "Explain", "route", "explain"),
+            ("history", "History", "history", "history"),
+        ),
+    ),
+    (
+        "Access",
+        (
+            ("members", "Members", "members", "members"),
+            ("api-keys", "API keys", "key", "api-keys"),
+        ),
+    ),
+    (
+        "Records",
+        (
+            ("usage", "Usage", "usage", "usage"),
+            ("audit-logs", "Audit log", "audit", "audit-logs"),
+        ),
+    ),
+)
+
+
+def organization_path(organization_id: UUID) -> str:
+    """Where the pages of an organization begin: its Overview."""
+    return f"/organizations/{organization_id}/"
+
+
+def navigation(organization_id: UUID, current: str) -> list[tuple[str, list[Entry]]]:
+    """The groups with their entries; the current section is marked."""
+    start = organization_path(organization_id)
+    return [
+        (title, [Entry(key, label, icon, start + rest, key == current) for key, label, icon, rest in entries])
+        for title, entries in SECTIONS
+    ]

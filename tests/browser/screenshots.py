@@ -1,0 +1,67 @@
+"""Pictures of all pages, wide and narrow, light and dark: `python -m tests.browser.screenshots [part of a name]`."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.support import environment
+
+if TYPE_CHECKING:
+    from tests.browser.pages import Screen
+    from tests.support.browser import Visitors
+
+TARGET = environment.ROOT / ".data" / "screenshots"
+
+
+def main(parts: list[str]) -> int:
+    """Take them all; 1 when a page did something that it must not."""
+    import os
+
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kilo_gateway.settings")
+    import django
+
+    django.setup()
+    # What these import needs Django.
+    from tests.browser.pages import SCREENS
+    from tests.support.browser import Visitors, chromium
+    from tests.support.live import live_gateway
+
+    wanted = [screen for screen in SCREENS if not parts or any(part in screen.name for part in parts)]
+    TARGET.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, live_gateway(Path(folder)) as gateway, chromium() as browser:
+        visitors = Visitors(browser, gateway)
+        for screen in wanted:
+            _take(visitors, screen)
+    for problem in dict.fromkeys(visitors.problems):
+        sys.stdout.write(f"{problem}\n")
+    sys.stdout.write(f"{len(wanted) * 4} pictures in {TARGET}\n")
+    return 1 if visitors.problems else 0
+
+
+def _take(visitors: Visitors, screen: Screen) -> None:
+    from tests.support.browser import NARROW, WIDE, overflow
+
+    person = visitors.gateway.user(screen.who) if screen.who not in {"", "staff"} else None
+    organization = visitors.gateway.organization(person["organization"])["id"] if person else ""
+    for width in (WIDE, NARROW):
+        for dark in (False, True):
+            page = visitors.visit(screen.who, width=width, dark=dark)
+            page.goto(screen.path.format(organization=organization))
+            if screen.act is not None:
+                screen.act(page)
+            page.wait_for_load_state("networkidle")
+            if overflow(page) > 0:
+                visitors.problems.append(f"{screen.name} at {width}: wider than the window by {overflow(page)} px")
+            theme = "dark" if dark else "light"
+            # A hidden caret would be an inline style, which the policy forbids where a swap copies it.
+            page.screenshot(
+                path=TARGET / f"{screen.name}-{width}-{theme}.png", full_page=screen.act is None, caret="initial"
+            )
+            visitors.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
