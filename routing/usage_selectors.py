@@ -1,71 +1,29 @@
-"""What was used and what it cost, summed up by one thing at a time."""
+"""What was used and what it cost: the reports that the API and the pages show."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
-from django.db.models import Count, F, Q, QuerySet, Sum
-from django.db.models.functions import TruncDate
-
 from organizations.models import User
-from routing.models import UsageRecord
+from routing.usage.sums import SUMS, Group, Range, SumBy, UsageScope, total, usage_groups
 
 # Modes are whatever clients send, so there is no telling how many there are.
 MAX_GROUPS: Final = 500
-
-_COUNTED: Final = (
-    "input_tokens",
-    "output_tokens",
-    "cache_read_tokens",
-    "cache_write_tokens",
-    "reasoning_tokens",
-    "hosted_cost_microdollars",
-    "market_cost_microdollars",
-)
-_AGGREGATES: Final = {
-    "requests": Count("pk"),
-    "failed_requests": Count("pk", filter=Q(status__gte=400)),
-    "cancelled_requests": Count("pk", filter=Q(cancelled=True)),
-    "byok_requests": Count("pk", filter=Q(is_byok=True)),
-    # Django wants other names for sums than those of the columns.
-    **{f"{name}_sum": Sum(name, default=0) for name in _COUNTED},
-}
+OVERVIEW_DAYS: Final = 30
 
 
 class UsageBy(StrEnum):
-    """What usage is summed up by."""
+    """What the API sums usage up by."""
 
-    DAY = "day"
-    MODE = "mode"
-    MODEL = "model"
-    MEMBER = "member"
-
-
-_COLUMNS: Final = {
-    UsageBy.DAY: TruncDate("created_at", tzinfo=UTC),
-    UsageBy.MODE: F("mode"),
-    UsageBy.MODEL: F("resolved_model"),
-    UsageBy.MEMBER: F("user_id"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class UsageGroup:
-    """The sums of one day, mode, model or member.
-
-    Attributes:
-        key: A day, a text that is empty where nothing was said or resolved, or a person's id.
-        label: Who it is, for a person who still exists; else empty.
-    """
-
-    key: date | str | UUID
-    label: str
-    sums: Mapping[str, int]
+    DAY = SumBy.DAY.value
+    MODE = SumBy.MODE.value
+    MODEL = SumBy.MODEL.value
+    MEMBER = SumBy.MEMBER.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,40 +35,109 @@ class UsageReport:
             totals.
     """
 
-    groups: list[UsageGroup]
+    groups: list[Group]
     totals: Mapping[str, int]
     is_cut: bool
 
 
-def usage_report(
-    organization_id: UUID, by: UsageBy, *, since: datetime, until: datetime, user_id: UUID | None = None
-) -> UsageReport:
-    """The usage of an organization from `since` to before `until`; with `user_id` only that person's.
+def usage_report(scope: UsageScope, by: UsageBy, *, since: datetime, until: datetime) -> UsageReport:
+    """The usage from `since` to before `until`.
 
     Days are of UTC and in their order; other groups come with the most requests first. Three queries at most.
     """
-    records = UsageRecord.objects.filter(organization_id=organization_id, created_at__gte=since, created_at__lt=until)
-    if user_id is not None:
-        records = records.filter(user_id=user_id)
-    order = ("key",) if by is UsageBy.DAY else ("-requests", "key")
-    grouped = records.values(key=_COLUMNS[by]).annotate(**_AGGREGATES).order_by(*order)
-    rows = list(grouped[: MAX_GROUPS + 1])
-    is_cut = len(rows) > MAX_GROUPS
-    labels = _emails(row["key"] for row in rows) if by is UsageBy.MEMBER else {}
-    groups = [UsageGroup(row["key"], labels.get(row["key"], ""), _sums(row)) for row in rows[:MAX_GROUPS]]
-    return UsageReport(groups, _totals(groups, records, is_cut=is_cut), is_cut)
+    span = Range.of(since, until, now=datetime.now(UTC))
+    groups, is_cut = _table(scope, SumBy(by.value), span)
+    return UsageReport(groups, total(usage_groups(scope, SumBy.DAY, span) if is_cut else groups), is_cut)
 
 
-def _emails(ids: Iterable[UUID]) -> dict[UUID, str]:
-    return dict(User.objects.filter(pk__in=list(ids)).values_list("pk", "email"))
+@dataclass(frozen=True, slots=True)
+class UsageTable:
+    """Groups with the most requests first; with `is_cut` there are more of them."""
+
+    groups: list[Group]
+    is_cut: bool
 
 
-def _sums(row: Mapping[str, Any]) -> dict[str, int]:
-    return {name.removesuffix("_sum"): int(row[name]) for name in _AGGREGATES}
+@dataclass(frozen=True, slots=True)
+class UsagePage:
+    """Everything that the page about usage shows of a range of days.
+
+    Attributes:
+        days: Each day of the range, those without a request too.
+        totals: Of the range.
+        previous: The totals of as many days before it.
+        members: Empty when it is one member's usage.
+        errors: What failed, by its kind.
+    """
+
+    first: date
+    last: date
+    days: list[Group]
+    totals: Mapping[str, int]
+    previous: Mapping[str, int]
+    modes: UsageTable
+    models: UsageTable
+    members: UsageTable
+    errors: UsageTable
+
+    def change(self, name: str) -> float | None:
+        """By how much a total has changed since the range before: 0.5 is half as much again, None from nothing."""
+        before = self.previous[name]
+        return (self.totals[name] - before) / before if before else None
 
 
-def _totals(groups: list[UsageGroup], records: QuerySet[UsageRecord], *, is_cut: bool) -> dict[str, int]:
-    if is_cut:
-        return _sums(records.aggregate(**_AGGREGATES))
-    names = [name.removesuffix("_sum") for name in _AGGREGATES]
-    return {name: sum(group.sums[name] for group in groups) for name in names}
+def usage_page(scope: UsageScope, first: date, last: date) -> UsagePage:
+    """The usage of the days from `first` to `last`, both included. Six queries, four for one member's.
+
+    Raises:
+        ValueError: the range ends before it begins.
+    """
+    if last < first:
+        raise ValueError("a range of days ends before it begins")
+    length = (last - first).days + 1
+    start = date.fromordinal(max(first.toordinal() - length, 1))
+    end = date.fromordinal(min(last.toordinal() + 1, date.max.toordinal()))
+    span = Range(first, end)
+    found = usage_groups(scope, SumBy.DAY, Range(start, end))
+    days = _each_day([group for group in found if group.key >= first], first, last)  # type: ignore[operator]  # days
+    return UsagePage(
+        first=first,
+        last=last,
+        days=days,
+        totals=total(days),
+        previous=total(group for group in found if group.key < first),  # type: ignore[operator]  # as above
+        modes=UsageTable(*_table(scope, SumBy.MODE, span)),
+        models=UsageTable(*_table(scope, SumBy.MODEL, span)),
+        members=UsageTable([], is_cut=False) if scope.is_own else UsageTable(*_table(scope, SumBy.MEMBER, span)),
+        errors=UsageTable(*_table(scope, SumBy.ERROR, span)),
+    )
+
+
+def usage_overview(scope: UsageScope, *, today: date | None = None) -> list[Group]:
+    """Each of the last thirty days, today included. One query."""
+    last = today or datetime.now(UTC).date()
+    first = last - timedelta(days=OVERVIEW_DAYS - 1)
+    return _each_day(usage_groups(scope, SumBy.DAY, Range(first, last + timedelta(days=1))), first, last)
+
+
+def person_emails(ids: Iterable[UUID]) -> dict[UUID, str]:
+    """The addresses of those persons who still exist. One query."""
+    return dict(User.objects.filter(pk__in=set(ids)).values_list("pk", "email"))
+
+
+def _table(scope: UsageScope, by: SumBy, span: Range) -> tuple[list[Group], bool]:
+    groups = usage_groups(scope, by, span, limit=MAX_GROUPS + 1)
+    is_cut = len(groups) > MAX_GROUPS
+    return (_labelled(groups[:MAX_GROUPS]) if by is SumBy.MEMBER else groups[:MAX_GROUPS]), is_cut
+
+
+def _labelled(groups: Sequence[Group]) -> list[Group]:
+    keys: list[Any] = [group.key for group in groups]
+    emails = person_emails(keys)
+    return [replace(group, label=emails.get(key, "")) for group, key in zip(groups, keys, strict=True)]
+
+
+def _each_day(found: Iterable[Group], first: date, last: date) -> list[Group]:
+    by_day = {group.key: group for group in found}
+    days = (date.fromordinal(number) for number in range(first.toordinal(), last.toordinal() + 1))
+    return [by_day.get(day) or Group(day, dict.fromkeys(SUMS, 0)) for day in days]

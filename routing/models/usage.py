@@ -5,22 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from django.db import models
-
-
-class HostedBalance(models.Model):
-    """What an organization may still spend on hosted models. No row: no limit is kept for it.
-
-    A table of its own, so that settling usage never waits for, or holds, the lock on the organization's row.
-    """
-
-    organization = models.OneToOneField(
-        "organizations.Organization", on_delete=models.CASCADE, primary_key=True, related_name="hosted_balance"
-    )
-    balance_microdollars = models.BigIntegerField()
-    updated_at = models.DateTimeField(auto_now=True)
-
-    def __str__(self) -> str:
-        return f"{self.balance_microdollars} microdollars"
+from django.db.models import Q
 
 
 class UsageRecord(models.Model):
@@ -68,8 +53,74 @@ class UsageRecord(models.Model):
         constraints: ClassVar = [models.UniqueConstraint(fields=["request_id"], name="usage_record_request_unique")]
         indexes: ClassVar = [
             models.Index(fields=["organization_id", "-created_at"], name="usage_record_by_time"),
+            models.Index(fields=["organization_id", "user_id", "-created_at"], name="usage_record_by_member"),
             models.Index(fields=["created_at"], name="usage_record_created"),
         ]
 
     def __str__(self) -> str:
         return str(self.request_id)
+
+
+class UsageGrain(models.TextChoices):
+    """What one row of the roll-ups is about, beside the organization and the day."""
+
+    DAY = "day", "All of the day"
+    MODE = "mode", "A mode"
+    MODEL = "model", "A model"
+    MEMBER = "member", "A member"
+    ERROR = "error", "A member and a kind of error"
+    DETAIL = "detail", "A member, a mode and a model"
+
+
+class UsageRollup(models.Model):
+    """The usage records of an organization (or of none) and a day of UTC, summed up; outlives the records.
+
+    A trigger on the records adds to these rows in the statement that inserts the records, whoever does it: both are
+    there or neither is. Each record counts once in each grain; what a grain is not about is blank or null.
+    """
+
+    organization_id = models.UUIDField(null=True)
+    grain = models.CharField(max_length=10, choices=UsageGrain)
+    day = models.DateField()
+    user_id = models.UUIDField(null=True)
+    mode = models.CharField(max_length=100, blank=True, help_text="As the client said it, cut to a hundred characters.")
+    resolved_model = models.CharField(max_length=200, blank=True)
+    error_type = models.CharField(max_length=60, blank=True)
+    requests = models.BigIntegerField()
+    failed_requests = models.BigIntegerField(help_text="Answered with a status of 400 or more.")
+    cancelled_requests = models.BigIntegerField()
+    byok_requests = models.BigIntegerField()
+    unpriced_requests = models.BigIntegerField(help_text="Answered, and nobody knows the price.")
+    input_tokens = models.BigIntegerField()
+    output_tokens = models.BigIntegerField()
+    cache_read_tokens = models.BigIntegerField()
+    cache_write_tokens = models.BigIntegerField()
+    reasoning_tokens = models.BigIntegerField()
+    hosted_cost_microdollars = models.BigIntegerField()
+    market_cost_microdollars = models.BigIntegerField()
+    byok_market_cost_microdollars = models.BigIntegerField()
+    duration_ms = models.BigIntegerField(help_text="Of all requests together.")
+    first_byte_requests = models.BigIntegerField(help_text="Those of which the time to the first byte is known.")
+    first_byte_ms = models.BigIntegerField(help_text="Of those together.")
+
+    class Meta:
+        constraints: ClassVar = [
+            # In this order: a range of days of one grain is one piece of its index.
+            models.UniqueConstraint(
+                fields=["organization_id", "grain", "day", "user_id", "mode", "resolved_model", "error_type"],
+                name="usage_rollup_unique",
+                nulls_distinct=False,
+            ),
+            models.CheckConstraint(condition=Q(grain__in=UsageGrain.values), name="usage_rollup_grain_known"),
+            models.CheckConstraint(condition=Q(requests__gt=0), name="usage_rollup_not_empty"),
+        ]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["organization_id", "user_id", "day"],
+                name="usage_rollup_of_member",
+                condition=Q(grain=UsageGrain.DETAIL),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.grain}"

@@ -1,0 +1,1 @@
+"""What becomes of usage records once they are written: sums, lists, files, and their end."""

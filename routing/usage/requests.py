@@ -1,0 +1,206 @@
+"""Single requests: a list of them, page by page, and one of them with the decision that was made for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from kilo_gateway.newest_first import Log, Page, Position
+from organizations.models import ApiKey
+from routing.models import UsageGrain, UsageRecord, UsageRollup
+from routing.usage.sums import UsageScope
+from routing.usage_selectors import person_emails
+
+PAGE: Final = 100
+_CURSOR: Final = re.compile(r"(\d{1,17})-(\d{1,18})", re.ASCII)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+class Outcome(StrEnum):
+    """How a request ended."""
+
+    ANSWERED = "answered"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFilter:
+    """Which requests are wanted; what is not said does not matter.
+
+    Attributes:
+        mode: As the client said it; empty for requests that said none.
+        model: As resolved; empty for requests for which none was.
+        since: Begun then or later.
+        until: Begun before then.
+    """
+
+    user_id: UUID | None = None
+    mode: str | None = None
+    model: str | None = None
+    outcome: Outcome | None = None
+    error_type: str = ""
+    is_byok: bool | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @property
+    def has_index(self) -> bool:
+        """Whether an index yields the wanted rows in order, so that nothing else has to be looked through."""
+        return (self.mode, self.model, self.outcome, self.is_byok) == (None,) * 4 and not self.error_type
+
+
+@dataclass(frozen=True, slots=True)
+class RequestPage:
+    """Requests, newest first.
+
+    A page may have fewer rows than fit, even none, and still an older one: then enough was looked through for one page.
+
+    Attributes:
+        emails: Of the persons in the rows who still exist.
+        older: The cursor of the next page; empty at the end.
+        newer: The cursor of the page before; empty at the beginning.
+    """
+
+    rows: list[UsageRecord]
+    emails: Mapping[UUID, str]
+    older: str
+    newer: str
+
+
+def usage_requests(
+    scope: UsageScope, wanted: RequestFilter, *, before: str = "", after: str = "", size: int = PAGE
+) -> RequestPage:
+    """The newest wanted requests, or those next to a cursor: older ones with `before`, newer ones with `after`.
+
+    A cursor that is none of ours counts as not given. Four queries at most, and nothing is counted.
+    """
+    rows = _up_to_the_last_used_day(_of(scope, wanted), scope, wanted, _position(before))
+    log = Log(_narrowed(rows, wanted), None if wanted.has_index else rows)
+    page = _page(log, size, _position(before), _position(after))
+    emails = person_emails(row.user_id for row in page.rows) if page.rows else {}
+    return RequestPage(page.rows, emails, older=_cursor(page.older), newer=_cursor(page.newer))
+
+
+def _page(log: Log[UsageRecord], size: int, before: Position | None, after: Position | None) -> Page[UsageRecord]:
+    return log.newer(size, after) if after is not None and before is None else log.older(size, before)
+
+
+def _of(scope: UsageScope, wanted: RequestFilter) -> QuerySet[UsageRecord]:
+    """What an index yields in order: of an organization, or of one member of it, in a range of time."""
+    rows = UsageRecord.objects.filter(organization_id=scope.organization_id)
+    if scope.user_id is not None:
+        rows = rows.filter(user_id=scope.user_id)
+    if wanted.user_id is not None:
+        rows = rows.filter(user_id=wanted.user_id)
+    if wanted.since is not None:
+        rows = rows.filter(created_at__gte=wanted.since)
+    if wanted.until is not None:
+        rows = rows.filter(created_at__lt=wanted.until)
+    return rows
+
+
+def _up_to_the_last_used_day(
+    rows: QuerySet[UsageRecord], scope: UsageScope, wanted: RequestFilter, before: Position | None
+) -> QuerySet[UsageRecord]:
+    """Without the time in which others made requests and these did not, however long it is: the roll-ups know."""
+    user_id = scope.user_id or wanted.user_id
+    days = UsageRollup.objects.filter(organization_id=scope.organization_id, grain=UsageGrain.DAY)
+    if user_id is not None:
+        days = UsageRollup.objects.filter(
+            organization_id=scope.organization_id, grain=UsageGrain.MEMBER, user_id=user_id
+        )
+    ends = [
+        moment for moment in (wanted.until, before.created_at if before is not None else None) if moment is not None
+    ]
+    if ends:
+        days = days.filter(day__lte=min(ends).astimezone(UTC).date())
+    last = days.order_by("-day").values_list("day", flat=True).first()
+    if last is None:
+        return rows.none()
+    return rows.filter(created_at__lt=datetime.combine(last, time.max, UTC) + _MICROSECOND)
+
+
+def _narrowed(rows: QuerySet[UsageRecord], wanted: RequestFilter) -> QuerySet[UsageRecord]:
+    if wanted.mode is not None:
+        rows = rows.filter(mode=wanted.mode)
+    if wanted.model is not None:
+        rows = rows.filter(resolved_model=wanted.model)
+    if wanted.error_type:
+        rows = rows.filter(error_type=wanted.error_type)
+    if wanted.is_byok is not None:
+        rows = rows.filter(is_byok=wanted.is_byok)
+    match wanted.outcome:
+        case Outcome.FAILED:
+            rows = rows.filter(status__gte=400)
+        case Outcome.CANCELLED:
+            rows = rows.filter(cancelled=True)
+        case Outcome.ANSWERED:
+            rows = rows.filter(status__lt=400, cancelled=False)
+    return rows
+
+
+def _cursor(position: Position | None) -> str:
+    return "" if position is None else f"{(position.created_at - _EPOCH) // _MICROSECOND}-{position.pk}"
+
+
+def _position(cursor: str) -> Position | None:
+    found = _CURSOR.fullmatch(cursor)
+    if found is None:
+        return None
+    try:
+        return Position(_EPOCH + int(found[1]) * _MICROSECOND, int(found[2]))
+    except OverflowError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """One request and the decision that was made for it.
+
+    Attributes:
+        email: Of the person who made it; empty when that person is gone.
+        key_name: Of the API key that it was made with; empty when the key is gone.
+    """
+
+    record: UsageRecord
+    email: str
+    key_name: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the answer's own headers said of the decision, as far as one was made."""
+        record = self.record
+        said = {
+            "x-request-id": str(record.request_id),
+            "x-kilo-mode": record.mode,
+            "x-kilo-route": record.route,
+            "x-kilo-target": record.target,
+            "x-kilo-model": record.resolved_model,
+            "x-kilo-provider": record.provider,
+            "x-kilo-byok": ("true" if record.is_byok else "false") if record.resolved_model else "",
+            "x-kilo-routing-version": "" if record.routing_version is None else str(record.routing_version),
+        }
+        return {name: value for name, value in said.items() if value}
+
+
+def usage_receipt(scope: UsageScope, request_id: UUID) -> Receipt | None:
+    """The request with this id; None where there is none in the scope, or none any more. Three queries at most."""
+    records = UsageRecord.objects.filter(request_id=request_id, organization_id=scope.organization_id)
+    if scope.user_id is not None:
+        records = records.filter(user_id=scope.user_id)
+    record = records.first()
+    if record is None:
+        return None
+    key_name = ""
+    if record.api_key_id is not None:
+        key_name = ApiKey.objects.filter(pk=record.api_key_id).values_list("name", flat=True).first() or ""
+    return Receipt(record, person_emails([record.user_id]).get(record.user_id, ""), key_name)
