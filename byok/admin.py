@@ -1,4 +1,4 @@
-"""Stored provider keys: whose they are and how they do. Staff may disable one, and cannot read any."""
+"""Stored provider keys, which staff may disable and cannot read, and custom providers, to read."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 
-from byok.models import Credential
-from byok.services import credential_disable
+from byok.models import Credential, CustomProvider
+from byok.services.credentials import credential_disable
 from kilo_gateway.admin_site import StaffAdmin, confirmation, pretty_json
 from organizations.staff import staff_actor
 
@@ -44,9 +44,12 @@ class CredentialAdmin(StaffAdmin):
         "is_enabled",
         "offered",
         "discovered_at",
+        "discovery_error",
         "last_used_at",
         "last_tested_at",
         "last_test_result",
+        "last_test_status",
+        "last_test_message",
         "last_refused_at",
         "last_refusal_status",
         "created_at",
@@ -62,7 +65,7 @@ class CredentialAdmin(StaffAdmin):
     @admin.display(description="Models found")
     def offered(self, obj: Credential) -> str | SafeString:
         if obj.offered_models is None:
-            return "The provider has no list: any model is taken."
+            return "No list was read: any model is taken."
         return pretty_json(obj.offered_models)
 
     @admin.action(description="Disable the selected credentials")
@@ -89,3 +92,42 @@ class CredentialAdmin(StaffAdmin):
 
     def audit_filter(self, obj: Credential) -> dict[str, str]:
         return {"target": str(obj.pk)}
+
+
+@admin.register(CustomProvider)
+class CustomProviderAdmin(StaffAdmin):
+    """Providers that organizations have registered, to read. Values of headers cannot be read by anybody."""
+
+    hidden_fields = ("known_models", "organization__settings")
+    list_display = ("provider_id", "name", "organization", "base_url", "created_at")
+    list_select_related = ("organization",)
+    linked_lookups = ("organization__id__exact",)
+    search_fields = ("organization__name", "provider_id", "name", "base_url")
+    search_help_text = "Part of the organization's name, of the provider's id, name or base URL, or an id."
+    ordering = ("-created_at",)
+    fields = (
+        "id",
+        "organization",
+        "provider_id",
+        "name",
+        "base_url",
+        "api_kinds",
+        "key_style",
+        "header_names",
+        "written_models",
+        "created_at",
+        "updated_at",
+    )
+    readonly_fields = ("header_names", "written_models")
+
+    @admin.display(description="Headers")
+    def header_names(self, obj: CustomProvider) -> str:
+        headers = obj.headers.defer("ciphertext").order_by("name")
+        return ", ".join(f"{header.name} (…{header.last_four})" for header in headers) or "None."
+
+    @admin.display(description="Models written by hand")
+    def written_models(self, obj: CustomProvider) -> SafeString:
+        return pretty_json(obj.known_models)
+
+    def audit_filter(self, obj: CustomProvider) -> dict[str, str]:
+        return {"target": obj.provider_id, "organization__id__exact": str(obj.organization_id)}

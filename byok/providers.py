@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit
 
+from byok.encryption import SealedSecret
 from kilo_gateway.api_kinds import ApiKind
 from kilo_gateway.env import SettingError
 from kilo_gateway.secret import Secret
@@ -86,9 +87,31 @@ class ModelList:
     id_prefix: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class SealedHeader:
+    """A header that goes with every request, its value sealed."""
+
+    name: str
+    value: SealedSecret
+
+
+@dataclass(frozen=True, slots=True)
+class KnownModel:
+    """A model that an organization has written down, in the provider's spelling; what it does not say is None."""
+
+    id: str
+    name: str
+    context_length: int | None = None
+    max_output_tokens: int | None = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Provider:
-    """A provider that is asked directly, with the owner's own key."""
+    """A provider that is asked directly, with the owner's own key.
+
+    Those of the registry are trusted with their addresses. One that `is_custom` is not: connections to it are made
+    with `byok.addresses.connect_checked`.
+    """
 
     id: str
     name: str
@@ -101,6 +124,9 @@ class Provider:
     probe_model: str | None = None
     # The provider demands this header: one value per conversation, so that its turns stay on one machine.
     session_header: str | None = None
+    is_custom: bool = False
+    headers: tuple[SealedHeader, ...] = ()
+    models: tuple[KnownModel, ...] = ()
 
     @property
     def api_kinds(self) -> frozenset[ApiKind]:

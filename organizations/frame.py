@@ -1,7 +1,7 @@
-"""What every change of an organization's people has in common: one transaction, one lock, the acting person's rights.
+"""What every change of an organization has in common: one transaction, one lock, the acting person's rights.
 
-Changes of routing have a frame of their own, which also reads what routes depend on. These raise no routing version:
-each request reads the membership and the key anew.
+Changes of people raise no routing version: each request reads the membership and the key anew. Whatever else can change
+a decision does; `routing.services.frame` builds on this one and also reads what routes depend on.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from organizations.refusals import moved_on, role_required
 from organizations.services import lock_organization
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Change:
     """A change in the making: the locked organization, and what the acting person is in it now.
 
@@ -49,9 +49,15 @@ class Change:
             raise role_required(message)
 
     def record(
-        self, action: AuditAction, message: str, changes: audit.Changes, *, target_kind: str, target_id: UUID
+        self,
+        action: AuditAction,
+        message: str,
+        changes: audit.Changes,
+        *,
+        target_kind: str = "organization",
+        target_id: UUID | str = "",
     ) -> AuditLog:
-        """Write one audit row for a part of this change."""
+        """Write one audit row for a part of this change; about the organization itself unless a target is named."""
         return audit.record(
             action,
             organization=self.organization,
@@ -59,7 +65,7 @@ class Change:
             message=message,
             changes=changes,
             target_kind=target_kind,
-            target_id=str(target_id),
+            target_id=str(target_id or self.organization.pk),
         )
 
 

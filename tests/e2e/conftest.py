@@ -7,6 +7,8 @@ from contextlib import ExitStack
 
 import pytest
 
+from byok.providers import PROVIDERS, override_variable
+from tests.e2e.keys import KEY_TENANTS
 from tests.e2e.lab import CREDENTIALS, FIRST_BYTE_SECONDS, HOSTED_KEY, IDLE_SECONDS, VERCEL_KEY, Lab, self_signed
 from tests.e2e.scripted import ScriptedUpstream
 from tests.e2e.tenants import make_tenants
@@ -20,6 +22,8 @@ ROUTES = {
     "openai": "openai-byok/gpt-x",
     "secure": "xai-byok/grok-x",
 }
+# Those that have a place of their own below.
+MOVED = {"neuralwatt", "anthropic-byok", "openai-byok", "opencode-go", "xai-byok"}
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +41,7 @@ def running_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
                 OPENROUTER_BASE_URL=f"{openrouter.base_url}/api/v1",
                 VERCEL_AI_GATEWAY_API_KEY=VERCEL_KEY,
                 VERCEL_AI_GATEWAY_BASE_URL=f"{vercel.base_url}/v1",
+                **{override_variable(each): f"{provider.base_url}/{each}/v1" for each in PROVIDERS.keys() - MOVED},
                 PROVIDER_BASE_URL_NEURALWATT=f"{provider.base_url}/neuralwatt/v1",
                 PROVIDER_BASE_URL_ANTHROPIC_BYOK=f"{provider.base_url}/anthropic/v1",
                 PROVIDER_BASE_URL_OPENAI_BYOK=f"{provider.base_url}/openai/v1",
@@ -63,6 +68,7 @@ def running_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
                     "personal_credentials": {"neuralwatt": {"secret": "sk-personal-0004"}},
                 },
                 "without": {"settings": settings},
+                **KEY_TENANTS,
             },
         )
         yield Lab(gateway, openrouter, vercel, provider, secure, tenants)

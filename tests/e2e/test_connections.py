@@ -63,18 +63,29 @@ def test_tls_connections_that_died(lab: Lab) -> None:
     assert len(lab.secure.requests) == 2
 
 
-def test_an_interim_answer_does_not_answer_the_next_request(lab: Lab) -> None:
-    """103 and then, late, the answer: whoever gets the connection next must not be given it."""
+def test_an_interim_answer_is_passed_over(lab: Lab) -> None:
+    """103 and then, late, the answer: it is for this request, and whoever gets the connection next is not given it."""
 
     def script(line: Line) -> None:
         line.head("103 Early Hints", link="</style.css>; rel=preload")
-        time.sleep(0.5)
-        line.answer_json({"secret": "of the first request"})
+        time.sleep(0.2)
+        line.answer_json({"for": "the first request"})
+
+    lab.openrouter.script = script
+    assert lab.ask().json() == {"for": "the first request"}
+    lab.openrouter.script = answers_whole("chat_completions")
+    assert lab.ask().content == recorded("chat_completions").whole
+
+
+@pytest.mark.parametrize("status", ["101 Switching Protocols", "103 Early Hints"])
+def test_an_interim_answer_that_nothing_follows(lab: Lab, status: str) -> None:
+    def script(line: Line) -> None:
+        line.head(status)
+        line.close()
 
     lab.openrouter.script = script
     assert_error_of_ours(lab.ask(), 503, "temporarily_unavailable")
-    lab.openrouter.script = answers_whole("chat_completions")
-    assert lab.ask().content == recorded("chat_completions").whole
+    assert len(lab.openrouter.requests) == 1
 
 
 def test_bytes_behind_an_answer_do_not_answer_the_next_request(lab: Lab) -> None:

@@ -13,9 +13,9 @@ from tests.support.live import Gateway
 @pytest.fixture
 def stylesheet(gateway: Gateway) -> str:
     """The address of a stylesheet, as a page names it."""
-    page = requests.get(f"{gateway.base_url}/admin/login/", timeout=10)
+    page = requests.get(f"{gateway.base_url}/accounts/login", timeout=10)
     assert page.status_code == 200
-    found = re.search(r'href="(/static/admin/css/base\.[0-9a-f]+\.css)"', page.text)
+    found = re.search(r'href="(/static/css/base\.[0-9a-f]+\.css)"', page.text)
     assert found, page.text
     return f"{gateway.base_url}{found[1]}"
 

@@ -1,0 +1,1 @@
+"""The management API of keys and of an organization's own providers."""
