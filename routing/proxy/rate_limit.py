@@ -1,4 +1,4 @@
-"""How many requests a key may make in a minute, counted in this process."""
+"""How many requests a key may make in a minute: counted in this process or, with `CACHE_URL`, in Redis for all."""
 
 from __future__ import annotations
 
@@ -23,13 +23,18 @@ _full_at: dict[UUID, int] = {}
 def check(key_id: UUID) -> None:
     """Count one request of a key against `RATE_LIMIT_PER_KEY` (requests a minute; 0: no limit).
 
+    One round trip where Redis counts; while that does not answer, this process counts for itself, because the limit
+    protects against overload and nobody is to be turned away, or let wait, for want of it.
+
     Raises:
         GatewayError: 429, with `Retry-After`.
     """
     limit: int = settings.RATE_LIMIT_PER_KEY
     if not limit:
         return
-    wait_ns = _wait_ns(key_id, limit, time.monotonic_ns())
+    wait_ns = _shared_wait_ns(key_id, limit) if settings.CACHE_URL else None
+    if wait_ns is None:
+        wait_ns = _wait_ns(key_id, limit, time.monotonic_ns())
     if wait_ns > 0:
         seconds = math.ceil(wait_ns / NS_PER_SECOND)
         raise GatewayError(
@@ -38,6 +43,14 @@ def check(key_id: UUID) -> None:
             f"This API key may make {limit} requests a minute. Try again in {seconds} s.",
             headers={"Retry-After": str(seconds)},
         )
+
+
+def _shared_wait_ns(key_id: UUID, limit: int) -> int | None:
+    # Only here: a gateway without Redis need not load its library.
+    from routing.proxy.shared_rate_limit import shared_allowances
+
+    allowances = shared_allowances(settings.CACHE_URL)
+    return allowances.wait_ns(key_id, interval_ns=WINDOW_NS // limit, window_ns=WINDOW_NS)
 
 
 def _wait_ns(key_id: UUID, limit: int, now_ns: int) -> int:

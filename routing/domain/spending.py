@@ -1,0 +1,113 @@
+"""Spending limits: what a request may cost at most, and which limit has nothing left for it. Whole microdollars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import ROUND_CEILING, Decimal, localcontext
+from enum import StrEnum
+from typing import Any, Final
+
+from routing.domain.cost import MICRODOLLARS
+from routing.domain.types import Pricing
+
+# Text and code have three to four bytes a token, and hardly ever fewer than two.
+BYTES_PER_TOKEN: Final = 2
+# The answer of a request that does not say how long it may become.
+USUAL_OUTPUT_TOKENS: Final = 8192
+# No model writes more in one answer, whatever a request asks for.
+MAX_OUTPUT_TOKENS: Final = 200_000
+MAX_ANSWERS: Final = 128
+_OUTPUT_LIMITS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+
+
+class Scope(StrEnum):
+    """Whose limit it is."""
+
+    BALANCE = "balance"
+    ORGANIZATION = "organization"
+    MEMBER = "member"
+
+
+class Period(StrEnum):
+    """How long a limit lasts, in UTC."""
+
+    DAY = "day"
+    MONTH = "month"
+
+    def start(self, moment: datetime) -> date:
+        """The first day of the period that a moment lies in."""
+        day = moment.astimezone(UTC).date()
+        return day if self is Period.DAY else day.replace(day=1)
+
+    def reset_at(self, moment: datetime) -> datetime:
+        """When the next one begins."""
+        start = self.start(moment)
+        following = start + timedelta(days=1) if self is Period.DAY else (start + timedelta(days=32)).replace(day=1)
+        return datetime.combine(following, time(), UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """One limit with what counts against it. The balance is the limit without a period of which nothing is spent.
+
+    A limit lets requests pass as long as it is not used up by what was spent and what is reserved. So the last one may
+    cost more than was left, but no second one beside it.
+    """
+
+    scope: Scope
+    period: Period | None
+    limit: int
+    spent: int
+    reserved: int
+
+    @property
+    def left(self) -> int:
+        """What is not spent; what is reserved is left until it is."""
+        return max(self.limit - self.spent, 0)
+
+    @property
+    def is_spent(self) -> bool:
+        return self.spent >= self.limit
+
+    @property
+    def is_held(self) -> bool:
+        """Whether what is spent and what is reserved use it up together."""
+        return self.spent + self.reserved >= self.limit
+
+
+def used_up(allowances: Iterable[Allowance]) -> Allowance | None:
+    """The one that refuses a request: a spent one before one that is merely held by running requests."""
+    held = [allowance for allowance in allowances if allowance.is_held]
+    return next((allowance for allowance in held if allowance.is_spent), held[0] if held else None)
+
+
+def largest_cost(pricing: Pricing | None, *, body_bytes: int, asked: dict[str, Any]) -> int:
+    """What a request is taken to cost at most; nothing where the price is unknown, as its usage will not count either.
+
+    Input: a token for two bytes of the body, at the dearer of the prices for fresh input and for writing it to a cache.
+    Output: as many tokens as the request allows, else 8,192, for each answer that it asks for.
+
+    Args:
+        asked: The body.
+    """
+    if pricing is None or pricing.prompt is None or pricing.completion is None:
+        return 0
+    limits = [value for name in _OUTPUT_LIMITS if (value := _count(asked.get(name)))]
+    output_tokens = min(max(limits, default=USUAL_OUTPUT_TOKENS), MAX_OUTPUT_TOKENS)
+    answers = min(_count(asked.get("n")) or 1, MAX_ANSWERS)
+    with localcontext(prec=60):
+        price = max(pricing.prompt, pricing.cache_write or Decimal(0))
+        total = -(-body_bytes // BYTES_PER_TOKEN) * price + output_tokens * answers * pricing.completion
+        return int((total * MICRODOLLARS).quantize(Decimal(1), rounding=ROUND_CEILING))
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def dollars(microdollars: int) -> str:
+    """An amount for a person: cents, and more digits only where there are some."""
+    whole, _, cents = f"{Decimal(abs(microdollars)) / MICRODOLLARS:,.6f}".rstrip("0").partition(".")
+    return f"{'-' if microdollars < 0 else ''}${whole}.{cents:0<2}"
