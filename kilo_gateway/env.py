@@ -9,18 +9,34 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"0", "false", "no", "off", ""})
+
+# What an `EMAIL_URL` begins with, and the usual port: encrypted from a command on, from the start, and not at all.
+MAIL_PORTS = {"smtp": 587, "smtps": 465, "smtp+plain": 25}
 
 Network = IPv4Network | IPv6Network
 
 
 class SettingError(Exception):
     """A setting is missing or malformed; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class MailServer:
+    """Where mails are handed in, and as whom."""
+
+    host: str
+    port: int
+    user: str
+    password: str = field(repr=False)
+    is_ssl: bool
+    is_starttls: bool
 
 
 class Environment:
@@ -75,6 +91,10 @@ class Environment:
             raise SettingError(f"{name} must be more than 0 and less than 86400 seconds.")
         return number
 
+    def limit_seconds(self, name: str, default: float) -> float:
+        """A duration in seconds, or 0 for no limit."""
+        return 0.0 if self.text(name) in {"0", "0.0"} else self.seconds(name, default)
+
     def origins(self, name: str, default: tuple[str, ...]) -> tuple[str, ...]:
         """A comma-separated list of origins, such as https://gateway.example.com or https://*.example.com."""
         origins = self.words(name, default)
@@ -117,6 +137,29 @@ class Environment:
         if not valid or not value.isprintable() or set(value) & set(" \\?#@"):
             raise SettingError(f"{name} must be an address such as https://gateway.example.com (no user, query or #).")
         return value
+
+    def mail(self, name: str) -> MailServer | None:
+        """The address of a mail server; None for `console://`, which prints mails instead of sending them."""
+        value = self.text(name, "console://")
+        problem = f"{name} must be an address such as smtp://user:password@mail.example.com:587, or console://."
+        try:
+            parts = urlsplit(value)
+            port = parts.port
+        except ValueError:
+            raise SettingError(problem) from None
+        if parts.scheme == "console" and not parts.netloc:
+            return None
+        has_more = parts.path not in {"", "/"} or parts.query or parts.fragment
+        if parts.scheme not in MAIL_PORTS or not parts.hostname or port == 0 or has_more or not value.isprintable():
+            raise SettingError(problem)
+        return MailServer(
+            host=parts.hostname,
+            port=port or MAIL_PORTS[parts.scheme],
+            user=unquote(parts.username or ""),
+            password=unquote(parts.password or ""),
+            is_ssl=parts.scheme == "smtps",
+            is_starttls=parts.scheme == "smtp",
+        )
 
 
 def kept_secret(path: Path, make: Callable[[], str]) -> str:

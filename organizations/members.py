@@ -30,10 +30,11 @@ from kilo_gateway.secret import Secret
 from organizations import audit
 from organizations.acting import Acting
 from organizations.frame import Change, changing
-from organizations.models import ApiKey, AuditAction, Invitation, Membership, Organization, Role, User
+from organizations.models import ApiKey, AuditAction, Invitation, Membership, Organization, Role, User, Via
 from organizations.permissions import Ability, may
 from organizations.refusals import conflict, invalid, role_required
 from organizations.services import api_key_revoke, lock_organization, membership_add
+from organizations.users import user_create
 
 ADMINS_MANAGE: Final = "Only owners and admins manage members."
 OWNERS_CHANGE_OWNERS: Final = "Only owners change owners."
@@ -192,24 +193,64 @@ def invitation_accept(*, token: str, user: User, actor: audit.Actor) -> Membersh
             "This invitation is for another email address. Sign in with the address that was invited.",
             code="invitation_of_another",
         )
-    with transaction.atomic():
-        organization = lock_organization(found.organization_id)
-        row = _invitation(pk=found.pk)
-        _require_open(row)
-        if Membership.objects.filter(organization=organization, user=user).exists():
-            raise conflict("You are a member already.", code="already_member")
-        row.accepted_at = _now()
-        row.save(update_fields=["accepted_at"])
-        audit.record(
-            AuditAction.INVITATION_ACCEPTED,
-            organization=organization,
-            actor=actor,
-            message=f"Invitation of {row.email} accepted",
-            changes={"accepted_at": (None, row.accepted_at.isoformat())},
-            target_kind="invitation",
-            target_id=str(row.pk),
-        )
-        return membership_add(organization=organization, user=user, role=Role(row.role), actor=actor)
+    return _accept(found, user, actor)
+
+
+@transaction.atomic
+def _accept(found: Invitation, user: User, actor: audit.Actor) -> Membership:
+    organization = lock_organization(found.organization_id)
+    row = _invitation(pk=found.pk)
+    _require_open(row)
+    if Membership.objects.filter(organization=organization, user=user).exists():
+        raise conflict("You are a member already.", code="already_member")
+    row.accepted_at = _now()
+    row.save(update_fields=["accepted_at"])
+    audit.record(
+        AuditAction.INVITATION_ACCEPTED,
+        organization=organization,
+        actor=actor,
+        message=f"Invitation of {row.email} accepted",
+        changes={"accepted_at": (None, row.accepted_at.isoformat())},
+        target_kind="invitation",
+        target_id=str(row.pk),
+    )
+    return membership_add(organization=organization, user=user, role=Role(row.role), actor=actor)
+
+
+@transaction.atomic
+def invitation_register(*, token: str, name: str, password: Secret, address: str | None) -> User:
+    """Make an account for who was invited and has none, and let him join: the token proves the email address.
+
+    Raises:
+        Http404: no invitation has this token.
+        GatewayError: 409 when it is not open any more.
+        ValidationError: the name is no valid one, or the address has an account by now.
+    """
+    found = _invitation(token_hash=token_hash(token[:MAX_TOKEN_LENGTH]))
+    _require_open(found)
+    invited = audit.Actor(via=Via.WEB, email=found.email, name=name.strip(), address=address)
+    user = user_create(email=found.email, name=name, password=password, actor=invited)
+    _accept(found, user, audit.Actor.of(user, Via.WEB, address))
+    return user
+
+
+@transaction.atomic
+def invited_person_create(*, email: str, name: str, address: str | None) -> User | None:
+    """An account without a password for who proved an email address elsewhere, as a member wherever he is invited.
+
+    None when no open invitation is for this address.
+    """
+    open_ones = Invitation.objects.filter(
+        email=email, accepted_at=None, revoked_at=None, expires_at__gt=_now()
+    ).order_by("organization_id")
+    invitations = list(open_ones)
+    if not invitations:
+        return None
+    invited = audit.Actor(via=Via.WEB, email=email, name=name, address=address)
+    user = user_create(email=email, name=name, password=None, actor=invited)
+    for invitation in invitations:
+        _accept(invitation, user, audit.Actor.of(user, Via.WEB, address))
+    return user
 
 
 def invitation_revoke(*, organization_id: UUID, acting: Acting, invitation_id: UUID) -> Invitation:

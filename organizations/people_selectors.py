@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from enum import StrEnum
 from uuid import UUID
 
+from organizations.members import MAX_TOKEN_LENGTH, token_hash
 from organizations.models import ApiKey, Invitation, Membership, User
 
 
@@ -25,3 +28,38 @@ def keys_of(organization_id: UUID, *, user: User | None = None) -> list[ApiKey]:
     if user is not None:
         keys = keys.filter(user=user)
     return list(keys.select_related("user").order_by("-created_at", "pk"))
+
+
+class InvitationState(StrEnum):
+    """What an invitation is for the person who opened its link."""
+
+    OPEN = "open"
+    UNKNOWN = "unknown"
+    ACCEPTED = "accepted"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+    OF_ANOTHER = "of_another"
+
+
+def invitation_of_token(token: str) -> Invitation | None:
+    """The invitation with its organization and who sent it; None when none has this token. One query."""
+    found = Invitation.objects.filter(token_hash=token_hash(token[:MAX_TOKEN_LENGTH]))
+    return found.select_related("organization", "invited_by").first()
+
+
+def invitation_state(row: Invitation | None, user: User | None) -> InvitationState:
+    """How an invitation stands for a signed-in person, or for somebody who is not signed in. No query."""
+    if row is None:
+        return InvitationState.UNKNOWN
+    if row.accepted_at is not None:
+        return InvitationState.ACCEPTED
+    if row.revoked_at is not None:
+        return InvitationState.REVOKED
+    if row.expires_at <= datetime.now(UTC):
+        return InvitationState.EXPIRED
+    return InvitationState.OPEN if user is None or user.email == row.email else InvitationState.OF_ANOTHER
+
+
+def account_of(email: str) -> User | None:
+    """Whose email address this is; None for nobody's. One query."""
+    return User.objects.filter(email=email).first()

@@ -47,6 +47,29 @@ ABILITIES: Final[Mapping[Ability, frozenset[Role]]] = MappingProxyType(
 )
 
 
+# What an ability is for, after "Only owners and admins ...".
+_DOING: Final[Mapping[Ability, str]] = MappingProxyType(
+    {
+        Ability.VIEW: "see this",
+        Ability.EDIT_MODES: "edit modes",
+        Ability.CONFIGURE_ROUTING: "change routes, the fallback and the model policy",
+        Ability.MANAGE_CREDENTIALS: "manage provider keys",
+        Ability.MANAGE_SPENDING: "see the organization's usage and set its limits",
+        Ability.READ_AUDIT_LOG: "read the audit log",
+        Ability.MANAGE_MEMBERS: "manage members",
+        Ability.OWN_API_KEYS: "have API keys",
+    }
+)
+_PLURALS: Final = ((Role.OWNER, "owners"), (Role.ADMIN, "admins"), (Role.BILLING_MANAGER, "billing managers"))
+
+
 def may(role: Role | str, ability: Ability) -> bool:
     """Whether a member with this role may do it; a role that nobody knows may nothing."""
     return role in ABILITIES[ability]
+
+
+def reason(ability: Ability) -> str:
+    """Why somebody may not: who may, as a sentence for him."""
+    who = [plural for role, plural in _PLURALS if may(role, ability)]
+    *others, last = who
+    return f"Only {', '.join(others)} and {last} {_DOING[ability]}."

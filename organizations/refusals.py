@@ -48,3 +48,14 @@ def moved_on(expected: int, current: int) -> GatewayError:
         code="routing_version_moved",
         details={"routing_version": current},
     )
+
+
+def changed_meanwhile(what: str, routing_version: int) -> GatewayError:
+    """412: somebody else changed this one thing after the caller had read it; the routing version may be the same."""
+    return GatewayError(
+        ErrorType.PRECONDITION_FAILED,
+        412,
+        f"{what} was changed meanwhile. Read it again, then decide.",
+        code="changed_meanwhile",
+        details={"routing_version": routing_version},
+    )

@@ -22,6 +22,7 @@ from urllib.parse import quote
 import requests
 from django.conf import settings
 
+from kilo_gateway import metrics
 from kilo_gateway.api_errors import ErrorType, GatewayError
 from organizations.models import Organization, User
 
@@ -295,6 +296,7 @@ class _PostHogFlag:
         except Exception as error:  # noqa: BLE001 - whatever it is, the toggle is off and the reason is told
             reason = _explained(error)
         self._pause = (monotonic() + PAUSE_SECONDS, reason)
+        metrics.count(metrics.Event.TOGGLE_FAILURES)
         log.warning('%s, so the release toggle "%s" counts as off', reason, FLAG)
         raise _Unanswered(reason)
 

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import F
 
 from kilo_gateway.secret import Secret
 from organizations import audit
@@ -14,15 +15,21 @@ from organizations.models import AuditAction, User
 
 @transaction.atomic
 def user_create(
-    *, email: str, name: str, password: Secret, actor: audit.Actor, is_active: bool = True, is_staff: bool = False
+    *,
+    email: str,
+    name: str,
+    password: Secret | None,
+    actor: audit.Actor,
+    is_active: bool = True,
+    is_staff: bool = False,
 ) -> User:
-    """A person who signs in with this password, which the caller has judged good enough.
+    """A person who signs in with this password, which the caller has judged good enough; with None, by other means.
 
     Raises:
         ValidationError: a field has no valid value, or the address is somebody's already.
     """
     user = User(email=email.strip().lower(), name=name.strip(), is_active=is_active, is_staff=is_staff)
-    user.set_password(password.reveal())
+    user.set_password(password.reveal() if password else None)
     user.full_clean()
     user.save(force_insert=True)
     rights = " as a member of staff" if is_staff else ""
@@ -64,15 +71,7 @@ def user_update(
         return user
     user.full_clean()
     user.save(update_fields=["name", "is_active", "is_staff", "password"])
-    audit.record(
-        AuditAction.USER_UPDATED,
-        organization=None,
-        actor=actor,
-        message=f"User {user.email} {_told(user, changes)}",
-        changes=changes,
-        target_kind="user",
-        target_id=str(user.pk),
-    )
+    _record_update(user, actor, _told(user, changes), changes)
     return user
 
 
@@ -88,3 +87,55 @@ def _told(user: User, changes: audit.Changes) -> str:
         "password": "given a new password",
     }
     return ", ".join(told[field] for field in changes)
+
+
+@transaction.atomic
+def user_rename(*, user_id: UUID, name: str, actor: audit.Actor) -> User:
+    """Let a person be called something else; nothing is written when that is so already.
+
+    Raises:
+        ValidationError: the name is no valid one.
+    """
+    user = User.objects.select_for_update().get(pk=user_id)
+    before, user.name = user.name, name.strip()
+    if user.name == before:
+        return user
+    user.full_clean()
+    user.save(update_fields=["name"])
+    _record_update(user, actor, "renamed", {"name": (before, user.name)})
+    return user
+
+
+@transaction.atomic
+def user_password_set(*, user: User, password: Secret, actor: audit.Actor) -> None:
+    """Replace a person's password by one that the caller has judged good enough. All sessions but the caller's end."""
+    user.set_password(password.reveal())
+    user.save(update_fields=["password"])
+    _record_update(user, actor, "given a new password", {"password": ("set", "replaced")})
+
+
+@transaction.atomic
+def user_sessions_end(*, user: User, actor: audit.Actor) -> None:
+    """End all sessions of a person at once; who wants to keep his own renews its hash."""
+    User.objects.filter(pk=user.pk).update(sessions_ended=F("sessions_ended") + 1)
+    user.refresh_from_db(fields=["sessions_ended"])
+    _record_update(user, actor, "signed out everywhere", {"sessions": ("open", "ended")})
+
+
+@transaction.atomic
+def second_factor_record(*, user: User, actor: audit.Actor, is_on: bool) -> None:
+    """Note that a person's second factor was set up or removed, in the transaction of that change."""
+    told = "given a second factor" if is_on else "without a second factor from now on"
+    _record_update(user, actor, told, {"second_factor": (not is_on, is_on)})
+
+
+def _record_update(user: User, actor: audit.Actor, told: str, changes: audit.Changes) -> None:
+    audit.record(
+        AuditAction.USER_UPDATED,
+        organization=None,
+        actor=actor,
+        message=f"User {user.email} {told}",
+        changes=changes,
+        target_kind="user",
+        target_id=str(user.pk),
+    )

@@ -27,6 +27,7 @@ PAGES: Final = {
     "user": "organizations_user",
     "invitation": "organizations_invitation",
     "api_key": "organizations_apikey",
+    "device_authorization": "organizations_deviceauthorization",
     "mode": "modes_custommode",
     "credential": "byok_credential",
     "auto_tier_rule": "routing_autotierrule",

@@ -1,4 +1,4 @@
-"""The base of the management endpoints: who asks, about which organization, and how answers look."""
+"""The bases of the management endpoints: who asks, about what of whom, and how answers look."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from organizations.audit import Actor
 from organizations.authentication import ApiKeyAuthentication, BrowserSession
 from organizations.callers import person_and_key
 from organizations.management_api.shapes import Nothing, Shape
-from organizations.models import Membership, Organization, Scope, Via
-from organizations.selectors import membership_or_404
+from organizations.models import ApiKey, Membership, Organization, Scope, User, Via
+from organizations.selectors import bound_organization_id, membership_or_404
 
 JSON: Final = "application/json"
 MAX_BODY_BYTES: Final = 1024 * 1024
 _IF_MATCH: Final = re.compile(IF_MATCH_PATTERN)
 
 
-class ManagementView(ApiView):
-    """An endpoint below an organization, for its members: with a session, or with a key for management.
+class ManagingView(ApiView):
+    """An endpoint for people: with a session, or with a key for management.
 
-    Before a handler runs, `membership` is that of the person who asks, and `query` holds the checked parameters of the
-    address. A handler reads the body with `body`, calls one service or selector, and answers with `answer`.
+    Before a handler runs, `admit` has let the person in, and `query` holds the checked parameters of the address. A
+    handler reads the body with `body`, and calls one service or selector.
 
     Attributes:
         queries: The parameters that a method takes in the address, by method; none where it is not named.
@@ -45,7 +45,6 @@ class ManagementView(ApiView):
     queries: ClassVar[Mapping[str, type[Shape]]] = MappingProxyType({})
     open_to_every_key: ClassVar[frozenset[str]] = frozenset()
 
-    membership: Membership
     query: Mapping[str, Any]
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
@@ -63,20 +62,19 @@ class ManagementView(ApiView):
                 "This API key is not for management: it lacks the scope 'management'.",
                 code="scope_required",
             )
-        self.membership = membership_or_404(user, kwargs["organization_id"], key=key)
+        self.admit(user, key)
         if method != "OPTIONS":
             self.query = self._read_query(request, self.queries.get(method, Nothing))
+
+    def admit(self, user: User, key: ApiKey | None) -> None:
+        """Whether this person may ask here at all, with this key; raises what he is told when he may not."""
+        raise NotImplementedError
 
     def _read_query(self, request: Request, shape: type[Shape]) -> Mapping[str, Any]:
         twice = [name for name, values in request.query_params.lists() if len(values) > 1]
         if twice:
             raise serializers.ValidationError({twice[0]: ["It is there twice."]})
         return _checked(shape, request.query_params.dict())
-
-    @property
-    def organization(self) -> Organization:
-        """The organization as it was when the request came."""
-        return self.membership.organization
 
     def body(self, request: Request, shape: type[Shape]) -> dict[str, Any]:
         """The fields of the body; those that are absent in the body are absent here.
@@ -93,10 +91,38 @@ class ManagementView(ApiView):
         actor = Actor.of(user, Via.API, client_address(request.META))
         return Acting(actor, user, expected_version(request))
 
+
+class ManagementView(ManagingView):
+    """An endpoint below an organization, for its members; `membership` is that of the person who asks."""
+
+    membership: Membership
+
+    def admit(self, user: User, key: ApiKey | None) -> None:
+        self.membership = membership_or_404(user, self.kwargs["organization_id"], key=key)
+
+    @property
+    def organization(self) -> Organization:
+        """The organization as it was when the request came."""
+        return self.membership.organization
+
     def answer(self, state: Mapping[str, Any], at: Organization | int, *, status: int = 200) -> Response:
         """A state of the organization with its routing version: `at`, or that of the row from which it was read."""
         version = at if isinstance(at, int) else at.routing_version
         return Response({**state, "routing_version": version}, status=status, headers={"ETag": f'"{version}"'})
+
+
+class OwnView(ManagingView):
+    """An endpoint about what a person has for himself, in no organization."""
+
+    def admit(self, user: User, key: ApiKey | None) -> None:
+        """A key that is bound to an organization reaches what its person does there, and nothing else of his."""
+        if bound_organization_id(key) is not None:
+            raise GatewayError(
+                ErrorType.ACCESS_DENIED,
+                403,
+                "This API key is bound to an organization: use one that is not.",
+                code="key_is_bound",
+            )
 
 
 def expected_version(request: Request) -> int | None:

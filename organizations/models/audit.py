@@ -16,6 +16,7 @@ class AuditAction(models.TextChoices):
     DEFAULT_MODEL_CHANGED = "settings.default_model.changed"
     MODEL_POLICY_CHANGED = "settings.model_policy.changed"
     DATA_COLLECTION_CHANGED = "settings.data_collection.changed"
+    SPENDING_LIMITS_CHANGED = "settings.spending_limits.changed"
     SETTINGS_RESTORED = "settings.restored"
     ORGANIZATION_AUTO_ENABLED = "organization_auto.enabled"
     ORGANIZATION_AUTO_DISABLED = "organization_auto.disabled"
@@ -37,6 +38,7 @@ class AuditAction(models.TextChoices):
     BYOK_DISABLED = "byok.disabled"
     BYOK_DELETED = "byok.deleted"
     BYOK_TESTED = "byok.tested"
+    BYOK_DISCOVERED = "byok.discovered"
     CUSTOM_PROVIDER_CREATED = "custom_provider.created"
     CUSTOM_PROVIDER_UPDATED = "custom_provider.updated"
     CUSTOM_PROVIDER_DELETED = "custom_provider.deleted"
@@ -110,6 +112,7 @@ class AuditLog(models.Model):
             models.Index(fields=["organization", "-created_at"], name="audit_log_by_time"),
             models.Index(fields=["organization", "action", "-sequence"], name="audit_log_by_action"),
             models.Index(fields=["organization", "actor_email", "-sequence"], name="audit_log_by_actor"),
+            models.Index(fields=["organization", "actor_id", "-sequence"], name="audit_log_by_actor_id"),
             # Staff read the rows of all organizations.
             models.Index(fields=["-created_at"], name="audit_log_all_by_time"),
             models.Index(fields=["action", "-created_at"], name="audit_log_all_by_action"),

@@ -43,7 +43,7 @@ class EditLimit:
 
 @dataclass(frozen=True, slots=True)
 class BuiltInMode:
-    """A mode that every client has without an organization's doing."""
+    """A mode with texts of our own: one that every client has without an organization's doing, or a template."""
 
     slug: str
     name: str
@@ -225,7 +225,8 @@ def _checked_group(entry: object) -> tuple[Group, str]:
     if not set(limit) <= set(LIMIT_KEYS):
         return "", f"The limit of edit has only {' and '.join(LIMIT_KEYS)}."
     file_regex, problem = _checked_text(limit.get("fileRegex"), LONGEST_FILE_REGEX)
-    problem = f"fileRegex: {problem}" if problem else _regex_problem(file_regex)
+    problem = problem or file_regex_problem(file_regex)
+    problem = f"fileRegex: {problem}" if problem else ""
     if problem:
         return "", problem
     description, problem = _checked_text(limit.get("description"), LONGEST_LIMIT_DESCRIPTION)
@@ -235,13 +236,14 @@ def _checked_group(entry: object) -> tuple[Group, str]:
     return [LIMITABLE, kept], ""
 
 
-def _regex_problem(pattern: str) -> str:
+def file_regex_problem(pattern: str) -> str:
+    """What is wrong with a pattern of files, as a sentence; blank when it compiles."""
     if not pattern:
-        return "fileRegex is required: without it, edit is not limited."
+        return "It is required: without it, edit is not limited."
     try:
         re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
-        return f"fileRegex does not compile: {error}."
+        return f"It does not compile: {error}."
     return ""
 
 

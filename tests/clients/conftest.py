@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.kilo import KiloCli, NotInstallableError, install
+from tests.clients.kilo import KiloCli, install
 from tests.support.live import Gateway
+from tests.support.npm import NotInstallableError
 
 SignIn = Callable[[str], KiloCli]
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import platform
 import re
-import shutil
 import signal
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.npm import NotInstallableError, npm_ci
+
 FOLDER = Path(__file__).parent
 PROGRAM = FOLDER / "node_modules" / ".bin" / "kilo"
-INSTALL_SECONDS = 300
 RUN_SECONDS = 90
 # Milliseconds, as the CLI stores it: the year 2100.
 NEVER = 4_102_444_800_000
@@ -38,10 +37,6 @@ _NO_WAY_OUT = {
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
-class NotInstallableError(Exception):
-    """The CLI cannot be had here; the message says what is missing and how to get it."""
-
-
 def install() -> None:
     """Install the pinned CLI below this folder, once; several test runs may ask at the same time.
 
@@ -50,38 +45,7 @@ def install() -> None:
     """
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         raise NotInstallableError("the Kilo CLI is pinned for Linux on x86-64; run these tests there")
-    npm = shutil.which("npm")
-    if npm is None or shutil.which("node") is None:
-        raise NotInstallableError("the Kilo CLI needs npm: 'apt-get install npm', or https://nodejs.org")
-    with (FOLDER / "package.json").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if _is_current():
-            return
-        # No package gets to run a script of its own: the CLI finds its binary without.
-        # Nor are the binaries of other platforms wanted, which are optional.
-        command = [npm, "ci", "--omit=optional", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-        try:
-            done = subprocess.run(
-                command, cwd=FOLDER, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False
-            )
-        except subprocess.TimeoutExpired as error:
-            raise NotInstallableError(f"'npm ci' in {FOLDER} took longer than {INSTALL_SECONDS} s") from error
-        if done.returncode:
-            raise NotInstallableError(f"'npm ci' in {FOLDER} failed: {done.stderr.strip()[-1000:]}")
-
-
-def _is_current() -> bool:
-    """Whether what is installed is what the lock file says."""
-    wanted = _versions(FOLDER / "package-lock.json")
-    return PROGRAM.exists() and wanted == _versions(FOLDER / "node_modules" / ".package-lock.json")
-
-
-def _versions(lock_file: Path) -> dict[str, str]:
-    try:
-        packages = json.loads(lock_file.read_text())["packages"]
-    except (OSError, ValueError, KeyError):
-        return {}
-    return {name: row["version"] for name, row in packages.items() if name and not row.get("optional")}
+    npm_ci(FOLDER)
 
 
 @dataclass(frozen=True, slots=True)

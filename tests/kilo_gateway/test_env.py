@@ -216,6 +216,46 @@ def refusal() -> str:
     return message
 
 
+class TestMail:
+    @pytest.mark.parametrize(
+        ("text", "host", "port", "ssl", "starttls"),
+        [
+            ("smtp://mail.example.com", "mail.example.com", 587, False, True),
+            ("smtps://mail.example.com/", "mail.example.com", 465, True, False),
+            ("smtp+plain://localhost:1025", "localhost", 1025, False, False),
+            ("smtp://[2001:db8::1]:25", "2001:db8::1", 25, False, True),
+        ],
+    )
+    def test_it_works(self, text: str, host: str, port: int, ssl: bool, starttls: bool) -> None:
+        server = Environment({"EMAIL_URL": text}).mail("EMAIL_URL")
+        assert server is not None
+        assert (server.host, server.port, server.is_ssl, server.is_starttls) == (host, port, ssl, starttls)
+
+    def test_user_and_password_are_quoted(self) -> None:
+        server = Environment({"EMAIL_URL": f"smtp://me%40example.com:{CANARY}%2F%3A@mail.example.com"}).mail(
+            "EMAIL_URL"
+        )
+        assert server is not None
+        assert (server.user, server.password) == ("me@example.com", f"{CANARY}/:")
+        assert CANARY not in repr(server)
+
+    @pytest.mark.parametrize("variables", [{}, {"EMAIL_URL": "console://"}, {"EMAIL_URL": " "}])
+    def test_without_a_server_they_are_printed(self, variables: dict[str, str]) -> None:
+        assert Environment(variables).mail("EMAIL_URL") is None
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "mail.example.com", "https://mail.example.com", "smtp://", "smtp://mail:0", "smtp://mail:99999",
+            "smtp://mail/path", "smtp://mail?tls=1", "console://mail", "smtp://[::1",
+        ],
+    )  # fmt: skip
+    def test_what_is_none(self, text: str) -> None:
+        told = message_of({"EMAIL_URL": text.replace("mail", CANARY)}, "mail", "EMAIL_URL")
+        assert told.startswith("EMAIL_URL must be an address such as smtp://")
+        assert CANARY not in told
+
+
 class TestSettings:
     def test_it_works(self, environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
         found = settings()
@@ -257,6 +297,15 @@ class TestSettings:
     def test_no_database(self, environment: pytest.MonkeyPatch) -> None:
         environment.delenv("DATABASE_URL")
         assert "DATABASE_URL" in refusal()
+
+    @pytest.mark.parametrize("missing", ["OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET"])
+    def test_an_issuer_needs_a_client(self, environment: pytest.MonkeyPatch, missing: str) -> None:
+        for name in {"OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET"} - {missing}:
+            environment.setenv(name, CANARY)
+        environment.setenv("OIDC_ISSUER", "https://login.example.com")
+        assert missing in refusal()
+        environment.setenv(missing, CANARY)
+        assert settings()["OIDC_ISSUER"] == "https://login.example.com"
 
     def test_production_is_not_open_to_any_host(self, environment: pytest.MonkeyPatch) -> None:
         environment.setenv("BASE_URL", "https://gateway.example.com")

@@ -138,14 +138,33 @@ class TestGroups:
 class TestRange:
     def test_the_last_thirty_days(self, team: Team) -> None:
         now = datetime.now(UTC)
-        for days in (0, 1, 29, 31, 400):
+        for days in (0, 1, 29, 33, 400):
             use(team, at=now - timedelta(days=days, seconds=1))
-        use(team, at=now + timedelta(hours=1))
         assert usage(team.api(), "")["totals"]["requests"] == 3
         yesterday = (now - timedelta(hours=12)).isoformat().replace("+00:00", "Z")
         assert usage(team.api(), f"from={yesterday}")["totals"]["requests"] == 1
         assert usage(team.api(), f"to={yesterday}")["totals"]["requests"] == 2
         assert usage(team.api(), "to=0001-01-02")["totals"]["requests"] == 0
+
+    def test_a_range_inside_days(self, team: Team) -> None:
+        """It begins and ends in the middle of one: what is left of the two is counted record by record."""
+        for hour in (1, 11, 13, 30, 50, 61, 71):
+            use(team, at=datetime(2026, 5, 1, tzinfo=UTC) + timedelta(hours=hour), resolved_model=f"a/{hour}")
+        use(team, team.alice, at=NOON, mode="ask", status=500)
+        for query, found in {
+            "from=2026-05-01T12:00:00Z&to=2026-05-03T13:00:00Z": ["13", "30", "50"],
+            "from=2026-05-01T12:00:00Z&to=2026-05-01T13:00:00Z": [],
+            "from=2026-05-01T11:00:00Z&to=2026-05-01T13:00:00Z": ["11"],
+            "from=2026-05-01T12:00:00Z&to=2026-05-02": ["13"],
+            "from=2026-05-03&to=2026-05-03T13:00:00Z": ["50"],
+            "from=2026-05-01T14:00:00%2B02:00&to=2026-05-02T14:00:00%2B02:00": ["13", "30"],
+        }.items():
+            for user in (team.alice, team.bob):
+                assert sorted(counts(team.api(user), "model", query)) == [f"a/{hour}" for hour in found], query
+        inside = "from=2026-05-10T11:00:00Z&to=2026-05-10T13:00:00Z"
+        assert counts(team.api(), "mode", inside) == {"ask": 1}
+        assert usage(team.api(), inside)["totals"]["failed_requests"] == 1
+        assert usage(team.api(team.bob), inside)["totals"]["requests"] == 0
 
     def test_a_day_is_one_of_utc(self, team: Team) -> None:
         use(team, at=datetime(2026, 5, 10, 23, 59, 59, tzinfo=UTC))
@@ -194,4 +213,4 @@ class TestPlenty:
             answer = usage(api, "from=2026-05-01&group_by=mode&to=2026-05-11")
         assert answer["totals"]["requests"] == 115
         assert len(answer["groups"]) == 7
-        assert Examined(captured, "usagerecord").rows < 500
+        assert Examined(captured, "routing_usage").rows < 200

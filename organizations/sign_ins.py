@@ -1,0 +1,87 @@
+"""Signing in: how often it may be tried, and its rows in the audit log.
+
+They belong to no organization: a sign-in is no act in one, and nobody who merely knows an email address may take the
+lock on an organization's row. Staff reads them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from django.db import transaction
+
+from organizations import audit
+from organizations.attempts import Limit, network_of
+from organizations.models import AuditAction, User, Via
+
+# Wrong passwords. The first stops who guesses, without locking the person out anywhere else; the second who guesses
+# from many addresses; the third who tries many accounts.
+_OF_ACCOUNT_FROM_ADDRESS: Final = Limit("sign-in/account+address", 5, 300)
+_OF_ACCOUNT: Final = Limit("sign-in/account", 50, 3600)
+_FROM_ADDRESS: Final = Limit("sign-in/address", 50, 300)
+# The password or a code of somebody who is signed in, or has got the password right: six digits are soon guessed.
+SECOND_FACTOR: Final = Limit("second-factor", 5, 300)
+OWN_PASSWORD: Final = Limit("own-password", 10, 300)
+# A code is good once: it counts as used for as long as it could be accepted.
+USED_CODE: Final = Limit("second-factor/used", 1, 120)
+RESET_FROM_ADDRESS: Final = Limit("reset/address", 20, 3600)
+RESET_OF_ACCOUNT: Final = Limit("reset/account", 5, 3600)
+# Strangers cause these rows, so there are only so many of them.
+_TOLD_OF_ACCOUNT: Final = Limit("told/account", 10, 3600)
+_TOLD_OF_STRANGERS: Final = Limit("told/strangers", 60, 3600)
+
+
+def may_try_to_sign_in(email: str, address: str | None) -> bool:
+    """Count one attempt with a password, and say whether it may be made: the same for accounts that there are not."""
+    counted = [limit.allows(subject) for limit, subject in _limits(email, address)]
+    return all(counted)
+
+
+def forget_attempt(email: str, address: str | None) -> None:
+    """The password was right: that attempt does not count. Those before it still do."""
+    for limit, subject in _limits(email, address):
+        limit.give_back(subject)
+
+
+def _limits(email: str, address: str | None) -> list[tuple[Limit, str]]:
+    account, network = email.strip().lower(), network_of(address)
+    return [
+        (_OF_ACCOUNT_FROM_ADDRESS, f"{account}\0{network}"),
+        (_OF_ACCOUNT, account),
+        (_FROM_ADDRESS, network),
+    ]
+
+
+@transaction.atomic
+def sign_in_record(*, user: User, address: str | None, means: str) -> None:
+    """Note that a person has signed in, and by what means."""
+    audit.record(
+        AuditAction.USER_LOGIN,
+        organization=None,
+        actor=audit.Actor.of(user, Via.WEB, address),
+        message=f"{user.email} signed in with {means}",
+        changes={"means": (None, means)},
+        target_kind="user",
+        target_id=str(user.pk),
+    )
+
+
+@transaction.atomic
+def sign_in_failure_record(*, email: str, address: str | None, means: str = "a password") -> None:
+    """Note a sign-in that was refused, as long as there are not too many of them.
+
+    What was typed is kept only when it is the address of an account: else it may be anything, a password too.
+    """
+    user = User.objects.filter(email=email.strip().lower()).first()
+    if not (_TOLD_OF_STRANGERS.allows("all") if user is None else _TOLD_OF_ACCOUNT.allows(str(user.pk))):
+        return
+    whose = "an address that has no account" if user is None else user.email
+    audit.record(
+        AuditAction.USER_LOGIN_FAILED,
+        organization=None,
+        actor=audit.Actor(via=Via.WEB, address=address),
+        message=f"Sign-in of {whose} with {means} failed",
+        changes={"means": (None, means)},
+        target_kind="user" if user else "",
+        target_id=str(user.pk) if user else "",
+    )
