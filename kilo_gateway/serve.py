@@ -1,6 +1,7 @@
 """The production server: granian with plain threads. `make run` calls this.
 
-Environment: `HOST`, `PORT`, `WORKERS` (processes), `THREADS` (requests and streams at once in each process), `MIGRATE`.
+Environment: `HOST`, `PORT`, `WORKERS` (processes), `THREADS` (requests and streams at once in each process), `MIGRATE`,
+`METRICS_HOST`, `METRICS_PORT`.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ import os
 import resource
 import subprocess
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from typing import Any
 
 from kilo_gateway.database import provide_database
 from kilo_gateway.env import Environment, SettingError
+from kilo_gateway.metrics import served_metrics
 
 GRACE_SECONDS = 30
 
@@ -27,13 +30,16 @@ def main() -> None:
         port = environment.integer("PORT", 8000, minimum=1, maximum=65_535)
         workers = environment.integer("WORKERS", 1, minimum=1)
         threads = environment.integer("THREADS", 1024, minimum=1)
+        metrics_host = environment.text("METRICS_HOST", "127.0.0.1")
+        metrics_port = environment.integer("METRICS_PORT", 0, maximum=65_535)
         provide_database()
         _check_settings()
         _prepare(migrate=environment.flag("MIGRATE", default=True))
+        _allow_many_files()
+        with _metrics(metrics_host, metrics_port):
+            _serve(host, port, workers, threads)
     except SettingError as error:
         raise SystemExit(f"Configuration error: {error}") from None
-    _allow_many_files()
-    _serve(host, port, workers, threads)
 
 
 def _check_settings() -> None:
@@ -55,7 +61,15 @@ def _allow_many_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else 65_536, hard))
 
 
+def _metrics(host: str, port: int) -> AbstractContextManager[None]:
+    """What serves `/metrics` beside the workers, if a port is set for it."""
+    return served_metrics(host, port) if port else nullcontext()
+
+
 def _serve(host: str, port: int, workers: int, threads: int) -> None:
+    # Read by the allocator of granian's native side when it is loaded. By itself it keeps memory back for each thread,
+    # for a thousand streams nearly as much as they need.
+    os.environ.setdefault("_RJEM_MALLOC_CONF", "narenas:1,tcache:false,dirty_decay_ms:0,muzzy_decay_ms:0")
     # Only here: the settings have to be checked before anything else is loaded.
     from granian.constants import Interfaces
     from granian.log import LogLevels

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Iterable
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,14 +18,19 @@ from django.core.wsgi import get_wsgi_application
 _pages = get_wsgi_application()
 
 from django.core.handlers.wsgi import WSGIRequest, get_path_info
-from django.http import HttpResponseBase, StreamingHttpResponse
+from django.http import HttpResponse
 from django.urls import is_valid_path
 
 from kilo_gateway.api_errors import ErrorType, GatewayError, outer_error_response
 from routing.catalog.background import start_background_sync
+from routing.proxy.reply import Reply
 from routing.proxy.urls import PROXY_VIEWS
+from routing.telemetry import start_sampling
+from routing.usage.background import start_background_pruning
 
 start_background_sync()
+start_background_pruning()
+start_sampling()
 
 # What is loaded by now stays: the collector need not look at it again and again. What a request leaves behind is freed
 # by reference counts, so cycles can wait for longer than the default of a few hundred objects.
@@ -45,6 +51,16 @@ class Request(WSGIRequest):
 
 _pages.request_class = Request
 
+_STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+
+
+class ModelRequest(Request):
+    """A request to one of the proxy's views, which look at its environment and at nothing that is made from that."""
+
+    def __init__(self, environ: dict[str, Any]) -> None:
+        self.environ = self.META = environ
+        self.method = environ["REQUEST_METHOD"].upper()
+
 
 def application(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
     """Serve one request.
@@ -54,18 +70,19 @@ def application(environ: dict[str, Any], start_response: StartResponse) -> Itera
     """
     view = PROXY_VIEWS.get(environ["PATH_INFO"])
     if view is not None:
-        response = view(Request(environ))
+        answer = view(ModelRequest(environ))
     elif (unknown := _unknown_api_address(environ)) is not None:
-        response = unknown
+        answer = unknown
     else:
         return _pages(environ, start_response)
-    start_response(f"{response.status_code} {response.reason_phrase}", [(k, str(v)) for k, v in response.items()])
-    if isinstance(response, StreamingHttpResponse):
-        return response
-    return [response.content]  # type: ignore[attr-defined]  # every other response has content
+    if not isinstance(answer, Reply):
+        answer = Reply(answer.status_code, answer.headers, [answer.content])
+    status = _STATUS_LINES.get(answer.status) or f"{answer.status} Unknown"
+    start_response(status, list(answer.headers.items()))
+    return answer.body
 
 
-def _unknown_api_address(environ: dict[str, Any]) -> HttpResponseBase | None:
+def _unknown_api_address(environ: dict[str, Any]) -> HttpResponse | None:
     """404 as clients of the API read it: Django's own is a page for people."""
     path = get_path_info(environ)
     if not path.startswith("/api/") or is_valid_path(path):

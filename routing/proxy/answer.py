@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from http.client import HTTPException
+from collections.abc import Iterable, Mapping
 from urllib.parse import quote
 
-import urllib3
+from django.conf import settings
 
 from kilo_gateway.api_errors import ErrorType, GatewayError, temporarily_unavailable
 from kilo_gateway.secret import MASK, SHORTEST_WITH_LAST_FOUR, Secret
+from routing.proxy.upstream import Answer, UpstreamBroke
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 # What an answer's reader needs. Everything else of the upstream's head stays behind: cookies, server, account, limits.
@@ -44,30 +44,31 @@ def _clean(value: str) -> str:
     return " ".join("".join(c if c.isascii() and c.isprintable() else " " for c in value).split())
 
 
-def read_whole(raw: urllib3.HTTPResponse) -> bytes:
-    """An answer that is not streamed, and its connection back into the pool.
+def read_whole(answer: Answer) -> bytes:
+    """An answer that is not streamed; its connection is kept for the next request.
 
     Raises:
         GatewayError: 504 when it stalls, 503 when it breaks off or is larger than 64 MiB; the client has not got a byte
             of it then.
     """
+    pieces: list[bytes] = []
+    size = 0
+    answer.wait_at_most(settings.UPSTREAM_IDLE_TIMEOUT)
     try:
-        content = raw.read(MAX_ANSWER_BYTES + 1, decode_content=False)
-    except (urllib3.exceptions.ReadTimeoutError, TimeoutError):
-        raw.close()
+        while (piece := answer.read()) != b"":
+            if piece is None:
+                continue
+            pieces.append(piece)
+            size += len(piece)
+            if size > MAX_ANSWER_BYTES:
+                raise temporarily_unavailable("The upstream's answer is too large.", code="upstream")
+    except TimeoutError:
         raise upstream_timeout() from None
-    except (urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError):
-        raw.close()
+    except UpstreamBroke:
         raise _broken() from None
-    if raw.length_remaining and len(content) <= MAX_ANSWER_BYTES:
-        # A first read that ends early is no error to urllib3: it would tell at the next one.
-        raw.close()
-        raise _broken()
-    if len(content) > MAX_ANSWER_BYTES:
-        raw.close()
-        raise temporarily_unavailable("The upstream's answer is too large.", code="upstream")
-    raw.release_conn()
-    return content
+    finally:
+        answer.close()
+    return b"".join(pieces)
 
 
 def _broken() -> GatewayError:
@@ -86,9 +87,15 @@ def byok_error(status: int, content: bytes, provider_id: str, headers: Mapping[s
     return GatewayError(ErrorType.BYOK_ERROR, status, f"{message}: {told}" if told else f"{message}.", headers=headers)
 
 
-def without_key(content: bytes, key: Secret) -> bytes:
-    """An error's body in which the key that was sent is masked, should the upstream repeat it."""
-    text = key.reveal()
+def without_secrets(content: bytes, secrets: Iterable[Secret]) -> bytes:
+    """An error's body in which the secrets that were sent are masked, should the upstream repeat them."""
+    for secret in secrets:
+        content = _without(content, secret)
+    return content
+
+
+def _without(content: bytes, secret: Secret) -> bytes:
+    text = secret.reveal()
     if len(text) < SHORTEST_WITH_LAST_FOUR:
         # So short a text is found in words that have nothing to do with the key.
         return content

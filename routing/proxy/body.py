@@ -16,6 +16,9 @@ from kilo_gateway.strict_json import DECODER
 
 MAX_DEPTH = 128
 _SPACE = re.compile(r"[ \t\n\r]*")
+# A key without escapes, with the colon behind it and the space around that.
+_PLAIN_KEY = re.compile(r'"([^"\\\x00-\x1f]*)"[ \t\n\r]*:[ \t\n\r]*')
+_SEPARATOR = re.compile(r"[ \t\n\r]*([,}])[ \t\n\r]*")
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -53,34 +56,41 @@ class JsonBody:
         self._check_characters()
 
     def _parse(self) -> None:
-        text, decode = self._text, DECODER.raw_decode
+        text, decode, values = self._text, DECODER.raw_decode, self.values
         position = self._after_space(0)
         if text[position : position + 1] != "{":
             raise ValueError("it does not start with {")
         self._insert_at = position + 1
         position = self._after_space(position + 1)
         closed = text[position : position + 1] == "}"
+        if closed:
+            position = self._after_space(position + 1)
         while not closed:
-            if text[position : position + 1] != '"':
-                raise ValueError(f"a key is expected at character {position}")
-            key, position = decode(text, position)
-            position = self._after_space(position)
-            if text[position : position + 1] != ":":
-                raise ValueError(f"a colon is expected at character {position}")
-            start = self._after_space(position + 1)
+            # Nearly every key is plain, and one match reads it with its colon.
+            plain = _PLAIN_KEY.match(text, position)
+            key, start = (plain[1], plain.end()) if plain else self._key(position)
             value, end = decode(text, start)
-            if key in self.values:
+            if key in values:
                 raise ValueError("an object has the same key twice")
-            self.values[key], self._spans[key] = value, (start, end)
-            position = self._after_space(end)
-            separator = text[position : position + 1]
-            if separator not in {",", "}"}:
-                raise ValueError(f"a comma or }} is expected at character {position}")
-            closed = separator == "}"
-            if not closed:
-                position = self._after_space(position + 1)
-        if self._after_space(position + 1) != len(text):
+            values[key], self._spans[key] = value, (start, end)
+            separator = _SEPARATOR.match(text, end)
+            if separator is None:
+                raise ValueError(f"a comma or }} is expected at character {self._after_space(end)}")
+            closed = separator[1] == "}"
+            position = separator.end()
+        if position != len(text):
             raise ValueError("something follows the object")
+
+    def _key(self, position: int) -> tuple[str, int]:
+        """A key with escapes in it, and where its value begins; or what is wrong there."""
+        text = self._text
+        if text[position : position + 1] != '"':
+            raise ValueError(f"a key is expected at character {position}")
+        key, position = DECODER.raw_decode(text, position)
+        position = self._after_space(position)
+        if text[position : position + 1] != ":":
+            raise ValueError(f"a colon is expected at character {position}")
+        return key, self._after_space(position + 1)
 
     def _after_space(self, position: int) -> int:
         match = _SPACE.match(self._text, position)

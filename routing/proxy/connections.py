@@ -2,42 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
 
 import psycopg
+from django.conf import settings
 from django.db import connections
 from psycopg import pq
 
 if TYPE_CHECKING:
     from django.db.backends.postgresql.base import DatabaseWrapper
 
+_SUCCESSES = frozenset({pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK})
+
 
 def _wrapper() -> DatabaseWrapper:
     return cast("DatabaseWrapper", connections["default"])
 
 
-@contextmanager
-def borrowed_connection() -> Iterator[psycopg.Connection[Any]]:
+class borrowed_connection:  # noqa: N801 - it is used like a function; a generator would cost each request more
     """A connection of the process's pool, for as long as the block lasts; the open transaction's, inside one.
 
     Raises:
         psycopg.OperationalError: the database does not answer.
     """
-    wrapper = _wrapper()
-    if wrapper.in_atomic_block:
-        yield cast("psycopg.Connection[Any]", wrapper.connection)
-        return
-    pool = wrapper.pool
-    if pool.closed:
-        pool.open()
-    connection = pool.getconn()
-    try:
-        yield connection
-    finally:
-        pool.putconn(connection)
+
+    __slots__ = ("_connection", "_pool")
+
+    def __enter__(self) -> psycopg.Connection[Any]:
+        wrapper = _wrapper()
+        self._pool = None if wrapper.in_atomic_block else wrapper.pool
+        if self._pool is None:
+            self._connection = cast("psycopg.Connection[Any]", wrapper.connection)
+            return self._connection
+        if self._pool.closed:
+            self._pool.open()
+        self._connection = self._pool.getconn()
+        return self._connection
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._pool is not None:
+            self._pool.putconn(self._connection)
 
 
 def drop_dead_connections() -> None:
@@ -45,6 +51,16 @@ def drop_dead_connections() -> None:
     pool = _wrapper().pool
     if pool is not None:
         pool.check()
+
+
+def pool_numbers() -> dict[str, int]:
+    """How many connections the process's pool has open and idle, and how many requests wait for one."""
+    numbers = _wrapper().pool.get_stats()
+    return {
+        "open": numbers.get("pool_size", 0),
+        "idle": numbers.get("pool_available", 0),
+        "waiting": numbers.get("requests_waiting", 0),
+    }
 
 
 def release_connection() -> None:
@@ -67,7 +83,7 @@ class Prepared:
         self._sql = sql.encode()
         self._prepared_on: WeakSet[psycopg.Connection[Any]] = WeakSet()
 
-    def fetch_row(self, parameters: Sequence[bytes | None]) -> list[str | None] | None:
+    def fetch_row(self, parameters: Sequence[bytes | None]) -> tuple[str | None, ...] | None:
         """The first row of the result, or None.
 
         Raises:
@@ -78,11 +94,14 @@ class Prepared:
         if not result.ntuples:
             return None
         values = (result.get_value(0, column) for column in range(result.nfields))
-        return [None if value is None else value.decode() for value in values]
+        return tuple([None if value is None else value.decode() for value in values])
 
     def _run(self, connection: psycopg.Connection[Any], parameters: Sequence[bytes | None]) -> pq.abc.PGresult:
         pgconn = connection.pgconn
         if connection not in self._prepared_on:
+            if settings.DATABASE_PGBOUNCER:
+                # The next statement may run on another server connection, and nobody here knows what is prepared there.
+                return _checked(connection, pgconn.exec_params(self._sql, cast("Sequence[bytes]", parameters)))
             _checked(connection, pgconn.prepare(self._name, self._sql))
             self._prepared_on.add(connection)
         try:
@@ -95,7 +114,7 @@ class Prepared:
 
 
 def _checked(connection: psycopg.Connection[Any], result: pq.abc.PGresult) -> pq.abc.PGresult:
-    if result.status in {pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK}:
+    if result.status in _SUCCESSES:
         return result
     error = psycopg.errors.error_from_result(result, encoding=connection.info.encoding)
     if connection.pgconn.status != pq.ConnStatus.OK:

@@ -19,17 +19,17 @@ def add_costs(usage: Usage, counts: TokenCounts, catalog_snapshot_id: int) -> No
     usage.input_tokens, usage.output_tokens = counts.input, counts.output
     usage.cache_read_tokens, usage.cache_write_tokens = counts.cache_read, counts.cache_write
     usage.reasoning_tokens = counts.reasoning
-    pricing = _pricing(usage, catalog_snapshot_id)
+    pricing = pricing_of(usage.resolved_model, catalog_snapshot_id)
     usage.market_cost_microdollars = cost_microdollars(counts, pricing) if pricing else None
     usage.hosted_cost_microdollars = 0 if usage.is_byok else usage.market_cost_microdollars
 
 
-def _pricing(usage: Usage, catalog_snapshot_id: int) -> Pricing | None:
-    """From the catalog, else from the second source, which knows direct providers too."""
+def pricing_of(model_id: str, catalog_snapshot_id: int) -> Pricing | None:
+    """The prices of a resolved model: from the catalog, else the second source, which knows direct providers too."""
     try:
-        model = current_index(catalog_snapshot_id).models.get(usage.resolved_model)
+        model = current_index(catalog_snapshot_id).models.get(model_id)
     except CatalogUnreadable:
         model = None
     if model is not None and model.pricing.prompt is not None:
         return model.pricing
-    return fallback_pricing(usage.resolved_model)
+    return fallback_pricing(model_id)

@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import time
-import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
-from urllib3 import HTTPResponse
+from django.http import HttpResponse
 
 from byok.encryption import UndecryptableSecret
 from byok.providers import UnsendableSecretError
-from kilo_gateway import logs
+from kilo_gateway import logs, metrics
 from kilo_gateway.api_errors import ErrorType, GatewayError, as_gateway_error, error_response, temporarily_unavailable
 from kilo_gateway.api_kinds import ApiKind
 from kilo_gateway.secret import Secret
@@ -24,18 +22,21 @@ from routing.catalog.cache import CatalogUnreadable
 from routing.domain.resolve import choose_model, read_request
 from routing.domain.targets import ModelChoice, ValidTarget
 from routing.domain.types import RefusalCode, TargetKind
-from routing.proxy import answer, rate_limit
+from routing.proxy import answer, rate_limit, spending
 from routing.proxy.body import JsonBody
 from routing.proxy.connections import release_connection
 from routing.proxy.costs import add_costs
 from routing.proxy.hosted import hosted_upstreams
 from routing.proxy.identity import Caller, identify, presented_key
+from routing.proxy.origins import UpstreamUnreachable
 from routing.proxy.outgoing import Outgoing, client_text, direct_request, hosted_request, is_confined, rewrite
 from routing.proxy.refusals import refusal_error
+from routing.proxy.reply import Reply
 from routing.proxy.request import read_body, stated_length, validate
+from routing.proxy.request_ids import new_request_id
 from routing.proxy.streaming import Ending, UpstreamStream
 from routing.proxy.tokens import usage_of_answer
-from routing.proxy.upstream import UpstreamBroke, UpstreamTimedOut, UpstreamUnreachable, send
+from routing.proxy.upstream import Answer, UpstreamBroke, UpstreamTimedOut, send
 from routing.proxy.usage_writer import Usage, writer
 from routing.resolution import Settled, settle
 
@@ -51,19 +52,20 @@ class Exchange:
     def __init__(self, environ: Mapping[str, Any], api_kind: ApiKind) -> None:
         self.environ = environ
         self.api_kind = api_kind
-        self.request_id: UUID = uuid.uuid4()
-        self.receipt: dict[str, str] = {"x-request-id": str(self.request_id)}
+        self.request_id: UUID = new_request_id()
+        self._request_name = str(self.request_id)
+        self.receipt: dict[str, str] = {"x-request-id": self._request_name}
         if api_kind is ApiKind.MESSAGES:
             # The name by which Anthropic's clients report it.
-            self.receipt["request-id"] = str(self.request_id)
+            self.receipt["request-id"] = self._request_name
         self._started_at = datetime.now(UTC)
         self._started = time.perf_counter()
         self._usage: Usage | None = None
         self._catalog_snapshot_id = 0
 
-    def run(self) -> HttpResponseBase:
+    def run(self) -> Reply | HttpResponse:
         """Answer the request; whatever goes wrong becomes an error of ours."""
-        token = logs.request_id.set(str(self.request_id))
+        token = logs.request_id.set(self._request_name)
         try:
             return self._run()
         except Exception as error:  # noqa: BLE001 - the outermost place: a client always gets an answer of ours
@@ -72,7 +74,7 @@ class Exchange:
             release_connection()
             logs.request_id.reset(token)
 
-    def _run(self) -> HttpResponseBase:
+    def _run(self) -> Reply:
         is_messages = self.api_kind is ApiKind.MESSAGES
         length = stated_length(self.environ)
         caller = identify(
@@ -84,9 +86,9 @@ class Exchange:
         body = JsonBody(read_body(self.environ, length))
         validate(body, self.api_kind)
         settled = self._settle(caller, body)
-        target, choice = self._choose(caller, settled)
+        target, choice = self._choose(caller, settled, body)
         streamed = body.get("stream") is True
-        outgoing = self._outgoing(caller, settled, target, choice, body, streamed=streamed)
+        outgoing = self._outgoing(settled, target, choice, body, streamed=streamed)
         return self._forward(outgoing)
 
     # ------------------------------------------------------------ decision
@@ -107,6 +109,7 @@ class Exchange:
             task_id=client_text(self.environ, "HTTP_X_KILOCODE_TASKID"),
             editor=client_text(self.environ, "HTTP_X_KILOCODE_EDITORNAME"),
             feature=client_text(self.environ, "HTTP_X_KILOCODE_FEATURE"),
+            traceparent=self.environ.get("HTTP_TRACEPARENT", ""),
         )
         try:
             settled = settle(caller, asked, self.api_kind)
@@ -134,7 +137,7 @@ class Exchange:
             self.receipt["x-kilo-route"] = header_text(decision.route.label)
             self.receipt["x-kilo-target"] = header_text(usage.target)
 
-    def _choose(self, caller: Caller, settled: Settled) -> tuple[ValidTarget, ModelChoice]:
+    def _choose(self, caller: Caller, settled: Settled, body: JsonBody) -> tuple[ValidTarget, ModelChoice]:
         """The concrete model, or the refusal; then whether it can be paid for."""
         decision, usage = settled.decision, self._usage
         if decision.refusal is not None:
@@ -150,28 +153,16 @@ class Exchange:
         self.receipt["x-kilo-target"] = header_text(target.id)
         self.receipt["x-kilo-model"] = header_text(choice.upstream_id)
         self.receipt["x-kilo-byok"] = "true" if usage.is_byok else "false"
-        if not usage.is_byok and not choice.is_free and not caller.has_hosted_balance:
-            raise GatewayError(
-                ErrorType.USAGE_LIMIT_EXCEEDED,
-                402,
-                "The organization has no hosted balance left. Free models and its own provider keys still work.",
-            )
+        spending.check(caller, usage, choice, body, self._catalog_snapshot_id)
         return target, choice
 
     def _outgoing(
-        self,
-        caller: Caller,
-        settled: Settled,
-        target: ValidTarget,
-        choice: ModelChoice,
-        body: JsonBody,
-        *,
-        streamed: bool,
+        self, settled: Settled, target: ValidTarget, choice: ModelChoice, body: JsonBody, *, streamed: bool
     ) -> list[Outgoing]:
         """The requests to try, in their order; for a direct target there is one, and never another."""
         content = rewrite(body, self.api_kind, settled, target, choice)
         if target.kind is TargetKind.DIRECT:
-            return [self._direct(caller, settled, content, streamed=streamed)]
+            return [self._direct(settled, content, streamed=streamed)]
         upstreams = hosted_upstreams()
         if not upstreams:
             raise temporarily_unavailable(
@@ -192,14 +183,14 @@ class Exchange:
             hosted_request(upstream, self.api_kind, self.environ, content, streamed=streamed) for upstream in upstreams
         ]
 
-    def _direct(self, caller: Caller, settled: Settled, content: bytes, *, streamed: bool) -> Outgoing:
-        credential, usage = settled.credential, self._usage
-        if credential is None or caller.organization_id is None or usage is None:
-            raise RuntimeError("a direct target has a credential of the organization")
+    def _direct(self, settled: Settled, content: bytes, *, streamed: bool) -> Outgoing:
+        provider, credential, usage = settled.provider, settled.credential, self._usage
+        if provider is None or credential is None or usage is None:
+            raise RuntimeError("a direct target has a provider and a credential")
         usage.credential_id = credential.id
         try:
             return direct_request(
-                caller.organization_id, credential, self.api_kind, self.environ, content, streamed=streamed
+                credential, self.api_kind, self.environ, content, provider=provider, streamed=streamed
             )
         except (UndecryptableSecret, UnsendableSecretError) as error:
             log.error("Credential %s cannot be used: %s", credential.id, error)  # noqa: TRY400 - says all, and no more
@@ -207,18 +198,18 @@ class Exchange:
             raise GatewayError(
                 ErrorType.ORGANIZATION_AUTO_CONFIGURATION if inside else ErrorType.BYOK_KEY_REQUIRED,
                 400,
-                f"The organization's credential for {credential.provider_id} cannot be used; store its key again.",
+                f"The stored credential for {credential.provider_id} cannot be used; store its key again.",
                 code="credential_unusable",
             ) from None
 
     # ------------------------------------------------------------ upstream
 
-    def _forward(self, requests: list[Outgoing]) -> HttpResponseBase:
+    def _forward(self, requests: list[Outgoing]) -> Reply:
         last = len(requests) - 1
         for index, outgoing in enumerate(requests):
             self._note_provider(outgoing.provider_id)
             try:
-                response = send(outgoing.url, outgoing.headers, outgoing.body)
+                response = send(outgoing.url, outgoing.headers, outgoing.body, guarded=outgoing.guarded)
             except UpstreamUnreachable as error:
                 if index < last:
                     continue
@@ -231,7 +222,7 @@ class Exchange:
             if index < last and response.status in _TRY_NEXT:
                 response.close()
                 continue
-            return self._answer(response, outgoing.key)
+            return self._answer(response, outgoing.secrets)
         raise RuntimeError("there is at least one request to try")
 
     def _note_provider(self, provider_id: str) -> None:
@@ -244,7 +235,7 @@ class Exchange:
         log.warning("The upstream %s could not be used: %s (%s)", provider, type(error).__name__, error)
         return temporarily_unavailable("The upstream could not be reached or broke off. Try again.", code="upstream")
 
-    def _answer(self, response: HTTPResponse, key: Secret) -> HttpResponseBase:
+    def _answer(self, response: Answer, secrets: Iterable[Secret]) -> Reply:
         usage = self._usage
         if usage is None:
             raise RuntimeError("an answer belongs to a request that was resolved")
@@ -252,16 +243,15 @@ class Exchange:
         usage.time_to_first_byte_ms = self._elapsed_ms()
         headers = answer.passed_headers(response.headers, streamed=usage.streamed) | self.receipt
         if answer.is_stream(response.status, headers):
-            stream = UpstreamStream(response, self.api_kind, self._stream_ended)
-            return StreamingHttpResponse(stream, status=response.status, headers=headers)
+            return Reply(response.status, headers, UpstreamStream(response, self.api_kind, self._stream_ended))
         content = answer.read_whole(response)
         if response.status >= 400:
-            return self._upstream_refused(response.status, answer.without_key(content, key), headers)
+            return self._upstream_refused(response.status, answer.without_secrets(content, secrets), headers)
         add_costs(usage, usage_of_answer(self.api_kind, content), self._catalog_snapshot_id)
         self._finish()
-        return HttpResponse(content, status=response.status, headers=headers)
+        return Reply(response.status, headers, [content])
 
-    def _upstream_refused(self, status: int, content: bytes, headers: Mapping[str, str]) -> HttpResponse:
+    def _upstream_refused(self, status: int, content: bytes, headers: Mapping[str, str]) -> Reply:
         """An error of the upstream: passed on as it is, but for those that are about an account and its key."""
         usage = self._usage
         if usage is None:
@@ -279,12 +269,14 @@ class Exchange:
                 )
         usage.error_type = "upstream_error"
         self._finish()
-        return HttpResponse(content, status=status, headers=headers)
+        return Reply(status, headers, [content])
 
     # ------------------------------------------------------------ ends
 
     def _refused(self, error: GatewayError) -> HttpResponse:
-        if self._usage is not None and not self._usage.duration_ms:
+        if self._usage is None:
+            metrics.count(metrics.Event.REFUSALS, error.error_type)
+        elif not self._usage.duration_ms:
             self._usage.status, self._usage.error_type = error.status, error.error_type.value
             self._finish()
         response = error_response(error, anthropic=self.api_kind is ApiKind.MESSAGES)
@@ -299,7 +291,7 @@ class Exchange:
         usage.cancelled = ending is Ending.CANCELLED
         if ending in {Ending.BROKEN, Ending.TIMED_OUT}:
             usage.error_type = "upstream_broke" if ending is Ending.BROKEN else ErrorType.UPSTREAM_TIMEOUT.value
-            token = logs.request_id.set(str(self.request_id))
+            token = logs.request_id.set(self._request_name)
             log.warning("A stream from %s ended early: %s", usage.provider, ending.name.lower())
             logs.request_id.reset(token)
         if stream.first_byte_at is not None:

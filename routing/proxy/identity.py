@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -24,7 +25,8 @@ _STATEMENT = Prepared(
 SELECT k.id, k.user_id, k.default_mode,
        u.is_active AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > statement_timestamp()),
        'inference' = ANY(k.scopes), k.organization_id IS NOT NULL,
-       o.id, o.plan, o.routing_version, m.role, i.catalog_snapshot_id, i.tier_version, b.balance_microdollars
+       o.id, o.plan, o.routing_version, m.role, i.catalog_snapshot_id, i.tier_version, b.balance_microdollars,
+       b.has_limits
 FROM organizations_apikey k
 JOIN organizations_user u ON u.id = k.user_id
 CROSS JOIN routing_installation i
@@ -58,6 +60,12 @@ class Caller:
     role: str
     stamp: Stamp
     balance_microdollars: int | None
+    has_spending_limits: bool
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether a balance is kept, or any limit, that hosted models are held against."""
+        return self.balance_microdollars is not None or self.has_spending_limits
 
     @property
     def has_hosted_balance(self) -> bool:
@@ -96,7 +104,8 @@ def identify(key: str, organization_header: str) -> Caller:
     row = _fetch([str(organization_id).encode() if organization_id else None, key_hash(key).hex().encode()])
     if row is None:
         raise invalid_token()
-    key_id, user_id, default_mode, is_valid, for_inference, is_bound = row[:6]
+    caller = _caller(row)
+    is_valid, for_inference, is_bound = row[3:6]
     if is_valid != _TRUE:
         raise invalid_token()
     if for_inference != _TRUE:
@@ -107,9 +116,16 @@ def identify(key: str, organization_header: str) -> Caller:
         raise GatewayError(
             ErrorType.INVALID_ORGANIZATION_ID, 400, "X-KiloCode-OrganizationId must be the UUID of an organization."
         )
-    organization, plan, routing_version, role, snapshot_id, tier_version, balance = row[6:]
-    if role is None and (is_bound == _TRUE or organization_id is not None):
+    if not caller.role and (is_bound == _TRUE or organization_id is not None):
         raise GatewayError(ErrorType.ACCESS_DENIED, 403, "You are not a member of this organization.")
+    return caller
+
+
+@lru_cache(maxsize=4096)
+def _caller(row: tuple[str | None, ...]) -> Caller:
+    """What a row says. The same row comes again and again, and says the same."""
+    key_id, user_id, default_mode = row[:3]
+    organization, plan, routing_version, role, snapshot_id, tier_version, balance, has_limits = row[6:]
     return Caller(
         key_id=UUID(str(key_id)),
         user_id=UUID(str(user_id)),
@@ -119,6 +135,7 @@ def identify(key: str, organization_header: str) -> Caller:
         role=role or "",
         stamp=Stamp(int(routing_version or 0), int(snapshot_id or 0), int(tier_version or 0)),
         balance_microdollars=None if balance is None else int(balance),
+        has_spending_limits=has_limits == _TRUE,
     )
 
 
@@ -133,7 +150,7 @@ def _parse_organization(header: str) -> tuple[UUID | None, bool]:
         return None, True
 
 
-def _fetch(parameters: list[bytes | None]) -> list[str | None] | None:
+def _fetch(parameters: list[bytes | None]) -> tuple[str | None, ...] | None:
     try:
         return _STATEMENT.fetch_row(parameters)
     except PoolTimeout:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID
 
 from django.conf import settings
 
-from byok.encryption import SecretOwner
+from byok.custom_providers import opened_headers
 from byok.keys import keyring
-from byok.providers import PATHS, PROVIDERS, endpoint_for, endpoint_url
+from byok.providers import PATHS, Provider, endpoint_for, endpoint_url
 from byok.selectors import StoredCredential
 from kilo_gateway.api_errors import ErrorType, GatewayError
 from kilo_gateway.api_kinds import ApiKind
@@ -31,13 +30,19 @@ _OTHER_EFFORTS = frozenset({"effort", "enabled", "max_tokens"})
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One request to one upstream."""
+    """One request to one upstream.
+
+    Attributes:
+        secrets: What the upstream must not repeat to the client: the key, and the values of a provider's own headers.
+        guarded: An organization has written the address: no connection to this network may come of it.
+    """
 
     provider_id: str
     url: str
-    headers: Mapping[str, str]
-    body: bytes
-    key: Secret
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    secrets: tuple[Secret, ...]
+    guarded: bool = False
 
 
 def rewrite(body: JsonBody, api_kind: ApiKind, settled: Settled, target: ValidTarget, choice: ModelChoice) -> bytes:
@@ -135,34 +140,36 @@ def hosted_request(
     headers["Authorization"] = f"Bearer {upstream.key.reveal()}"
     headers["HTTP-Referer"] = settings.BASE_URL
     headers["X-Title"] = "Kilo Gateway"
-    return Outgoing(upstream.id, f"{upstream.base_url}{PATHS[api_kind]}", headers, body, upstream.key)
+    return Outgoing(upstream.id, f"{upstream.base_url}{PATHS[api_kind]}", headers, body, (upstream.key,))
 
 
 def direct_request(
-    organization_id: UUID,
     credential: StoredCredential,
     api_kind: ApiKind,
     environ: Mapping[str, Any],
     body: bytes,
     *,
+    provider: Provider,
     streamed: bool,
 ) -> Outgoing:
-    """A request to a provider's own address, with the organization's own key, opened for this request alone.
+    """A request to a provider's own address, with its owner's key, opened for this request alone.
 
     Raises:
-        UndecryptableSecret, UnsendableSecretError: the credential cannot be used; it is never replaced by another one.
+        UndecryptableSecret, UnsendableSecretError: the credential, or a header of the provider, cannot be used; neither
+            is ever replaced or left out.
     """
-    provider = PROVIDERS[credential.provider_id]
     endpoint = endpoint_for(provider, api_kind)
     headers = {**dict(endpoint.headers), **_headers(api_kind, environ, streamed=streamed)}
-    owner = SecretOwner.organization(organization_id)
+    owner = credential.owner
     secret = keyring().decrypt(credential.sealed, owner=owner, provider_id=provider.id)
     name, value = endpoint.key_style.header(secret)
     headers[name] = value
+    own = opened_headers(owner.id, provider) if provider.headers else {}
+    headers |= {name: value.reveal() for name, value in own.items()}
     if provider.session_header:
-        headers[provider.session_header] = client_text(environ, "HTTP_X_KILOCODE_TASKID") or str(organization_id)
+        headers[provider.session_header] = client_text(environ, "HTTP_X_KILOCODE_TASKID") or str(owner.id)
     url = endpoint_url(provider, api_kind, settings.PROVIDER_BASE_URLS.get(provider.id))
-    return Outgoing(provider.id, url, headers, body, secret)
+    return Outgoing(provider.id, url, headers, body, (secret, *own.values()), guarded=provider.is_custom)
 
 
 def _headers(api_kind: ApiKind, environ: Mapping[str, Any], *, streamed: bool) -> dict[str, str]:

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import json
-import select
-import socket
-import ssl
 import time
 from collections.abc import Callable
 from enum import Enum, auto
-from http.client import HTTPException, HTTPResponse
-from typing import Any, cast
+from typing import Any
 
-import urllib3
 from django.conf import settings
 
 from kilo_gateway.api_kinds import ApiKind
 from routing.proxy.tokens import StreamedUsage
-from routing.proxy.upstream import socket_of
+from routing.proxy.upstream import Answer, UpstreamBroke
 
 # While an upstream is silent, the server is asked this often whether the client is still there.
 PROBE_SECONDS = 0.5
-READ_BYTES = 64 * 1024
 # So much of an event that is not complete is kept back; a larger one is passed on as it comes.
 MAX_HELD_BYTES = 256 * 1024
 # Two line ends in a row end an event, and a line may end in \n, \r or \r\n.
@@ -88,17 +82,16 @@ class UpstreamStream:
     `on_end` is called exactly once, with how it ended.
     """
 
-    def __init__(
-        self, raw: urllib3.HTTPResponse, api_kind: ApiKind, on_end: Callable[[UpstreamStream, Ending], None]
-    ) -> None:
+    def __init__(self, answer: Answer, api_kind: ApiKind, on_end: Callable[[UpstreamStream, Ending], None]) -> None:
         self.usage = StreamedUsage(api_kind)
         self.first_byte_at: float | None = None
-        self._raw = raw
+        self._answer = answer
         self._api_kind = api_kind
         self._on_end: Callable[[UpstreamStream, Ending], None] | None = on_end
         self._last_byte_at = time.monotonic()
         # Compressed bytes have no events that could be seen in them.
-        self._events = None if "content-encoding" in raw.headers else WholeEvents()
+        self._events = None if "content-encoding" in answer.headers else WholeEvents()
+        answer.wait_at_most(PROBE_SECONDS)
 
     def __iter__(self) -> UpstreamStream:
         return self
@@ -107,13 +100,13 @@ class UpstreamStream:
         if self._on_end is None:
             raise StopIteration
         try:
-            if not is_readable(self._raw, PROBE_SECONDS):
-                return self._idle()
-            chunk = self._raw.read1(READ_BYTES, decode_content=False)
-        except (urllib3.exceptions.ReadTimeoutError, TimeoutError):
-            return self._broken(Ending.TIMED_OUT)
-        except (urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError):
+            chunk = self._answer.read()
+        except TimeoutError:
+            return self._idle()
+        except UpstreamBroke:
             return self._broken(Ending.BROKEN)
+        if chunk is None:
+            return self._idle()
         if not chunk:
             self._end(Ending.COMPLETE)
             if self._events is not None and (rest := self._events.rest()):
@@ -144,51 +137,8 @@ class UpstreamStream:
         on_end, self._on_end = self._on_end, None
         if on_end is None:
             return
-        if ending is Ending.COMPLETE:
-            self._raw.release_conn()
-        else:
-            self._raw.close()
+        self._answer.close()
         on_end(self, ending)
-
-
-def is_readable(raw: urllib3.HTTPResponse, timeout_seconds: float) -> bool:
-    """Whether reading will give bytes or the end at once; waits for that up to the timeout.
-
-    Looks into `http.client`'s buffer first: what is there is no longer seen by `poll` on the socket.
-    """
-    response: HTTPResponse | None = raw._fp  # noqa: SLF001 - there is no public way to it
-    reader = getattr(response, "fp", None)
-    sock = socket_of(raw)
-    # Of a stated length nothing may be left: then the end is here, and nothing will come to tell of it.
-    if response is None or reader is None or sock is None or response.length == 0:
-        return True
-    if _enough(_buffered(reader, sock), getattr(response, "chunk_left", None), chunked=bool(response.chunked)):
-        return True
-    if isinstance(sock, ssl.SSLSocket) and sock.pending():
-        return True
-    poller = select.poll()
-    poller.register(sock, select.POLLIN)
-    return bool(poller.poll(timeout_seconds * 1000))
-
-
-def _buffered(reader: Any, sock: socket.socket) -> bytes:
-    """What is buffered; if nothing is, what the socket has, without waiting for more."""
-    timeout = sock.gettimeout()
-    sock.settimeout(0)
-    try:
-        return cast("bytes", reader.peek(1))
-    except (BlockingIOError, ssl.SSLWantReadError):
-        return b""
-    finally:
-        sock.settimeout(timeout)
-
-
-def _enough(buffered: bytes, chunk_left: int | None, *, chunked: bool) -> bool:
-    """Whether the buffer holds payload, and not just the frame of chunks between which the upstream pauses."""
-    if not chunked or chunk_left:
-        return bool(buffered)
-    # Between chunks: the line break that ends the last one, and then the whole line with the size of the next.
-    return b"\n" in (buffered[2:] if chunk_left == 0 else buffered)
 
 
 def error_event(api_kind: ApiKind, message: str) -> bytes:

@@ -1,201 +1,192 @@
-"""Speaking to upstreams: one pool of kept-alive connections for each, driven by prepared requests.
+"""Speaking to upstreams: a request goes out in one piece over a kept connection, and its answer is read as it comes.
 
-`requests` is used below its `Session`, whose convenience (cookies, netrc, the environment read anew for each call)
-costs more than the rest of the request path.
+Only POST, only HTTP/1.1, no redirects, no cookies, no decoding: all that a gateway needs, and a tenth of the work of a
+client for everything (ADR 6).
 """
 
 from __future__ import annotations
 
-import socket
-import threading
+import time
 from collections.abc import Mapping
-from functools import lru_cache
-from typing import Any, cast
-from urllib.parse import urlsplit
+from typing import Final
 
-import requests
-import urllib3
 from django.conf import settings
-from requests import PreparedRequest, Response
-from requests.adapters import HTTPAdapter
-from requests.utils import select_proxy
-from urllib3 import HTTPConnectionPool, HTTPResponse, Timeout
-from urllib3.exceptions import NewConnectionError
 
-from routing.proxy.quick_http import QuickHTTPConnection, QuickHTTPSConnection
+from routing.proxy.http1 import Head, MalformedAnswer, head_end, parse_head
+from routing.proxy.origins import Connection, Origin, UpstreamForbidden, UpstreamUnreachable, address_of
 
-USER_AGENT = "kilo-gateway/0.1"
-# As many idle connections as streams may run in a process; more are opened when needed and dropped afterwards.
-POOL_SIZE = 1024
+USER_AGENT: Final = "kilo-gateway/0.1"
+# A body that is not larger leaves in one write, and one packet, with its head.
+ONE_WRITE_BYTES: Final = 65_536
+MAX_INTERIM_ANSWERS: Final = 8
 # What Django can answer with; anything else is no final answer of HTTP.
-_LOWEST_STATUS, _HIGHEST_STATUS = 200, 599
-
-
-class UpstreamUnreachable(Exception):
-    """No connection could be made: nothing was sent, so another try or another upstream does no harm."""
+_LOWEST_STATUS: Final = 200
+_HIGHEST_STATUS: Final = 599
+_SWITCHING_PROTOCOLS: Final = 101
 
 
 class UpstreamBroke(Exception):
-    """The upstream was reached and then ended the connection before it answered."""
+    """The upstream was reached and then ended the connection, or sent what is no answer."""
 
 
 class UpstreamTimedOut(Exception):
     """The upstream was reached and did not start to answer in time."""
 
 
-class _TlsConnection(QuickHTTPSConnection):
-    """A connection whose handshake fails in a way of its own.
+class Answer:
+    """The head of an answer, and its body as it comes."""
 
-    An error of TLS can also come later, when the request is already sent; urllib3 gives both the same name, and only
-    one of them may be tried again.
-    """
+    __slots__ = ("_connection", "_framing", "_keep", "_origin", "_unread", "headers", "status")
 
-    def connect(self) -> None:
+    def __init__(self, origin: Origin, connection: Connection, head: Head, unread: bytes, *, keep: bool) -> None:
+        self.status = head.status
+        self.headers = head.headers
+        self._origin = origin
+        self._connection: Connection | None = connection
+        self._framing = head.framing()
+        self._unread = unread
+        self._keep = keep and head.keeps_connection
+
+    def wait_at_most(self, seconds: float) -> None:
+        """How long `read` waits from now on."""
+        if self._connection is not None:
+            self._connection.wait_at_most(seconds)
+
+    def read(self) -> bytes | None:
+        """The next bytes of the body, unchanged; empty at its end, None when what came was no part of it.
+
+        Raises:
+            TimeoutError: nothing came in time; it may be tried again.
+            UpstreamBroke: the body ended too early, or its frame is broken.
+        """
+        framing = self._framing
+        if framing.is_complete or self._connection is None:
+            return b""
         try:
-            super().connect()
-        except OSError as error:
-            raise NewConnectionError(self, f"TLS handshake: {type(error).__name__}") from error
+            data, self._unread = self._unread or self._connection.receive(), b""
+            if not data:
+                framing.connection_ended()
+                self._keep = False
+                return b""
+            payload = framing.feed(data)
+        except TimeoutError:
+            raise
+        except (OSError, MalformedAnswer) as error:
+            raise UpstreamBroke(type(error).__name__) from None
+        return payload if payload or framing.is_complete else None
+
+    def close(self) -> None:
+        """Done with it. The connection is kept if the answer was read to its end and nothing follows it."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        framing = self._framing
+        if self._keep and framing.is_complete and not framing.has_excess and not self._unread:
+            self._origin.give_back(connection)
+        else:
+            connection.close()
 
 
-class _Adapter(HTTPAdapter):
-    """The adapter of one origin. What requests works out anew for each request is the same for all of them here.
-
-    A proxy and a certificate bundle that the environment names are taken from it once.
-    """
-
-    def __init__(self, origin: str) -> None:
-        super().__init__(pool_connections=1, pool_maxsize=POOL_SIZE, pool_block=False, max_retries=0)
-        with requests.Session() as session:
-            environment = session.merge_environment_settings(origin, {}, True, None, None)
-        self._verify, self._proxies = environment["verify"], dict(environment["proxies"])
-        self._proxied = select_proxy(origin, self._proxies) is not None
-        first = _prepared(origin, {}, b"")
-        pool = super().get_connection_with_tls_context(first, self._verify, self._proxies)
-        self._pool = cast("HTTPConnectionPool", pool)
-        self._pool.ConnectionCls = _TlsConnection if pool.scheme == "https" else QuickHTTPConnection
-        super().cert_verify(self._pool, origin, self._verify, None)  # type: ignore[no-untyped-call]  # untyped there
-
-    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> HTTPConnectionPool:
-        return self._pool
-
-    def cert_verify(self, *args: Any) -> None:
-        """Done once, when the pool was made."""
-
-    def request_url(self, request: PreparedRequest, proxies: Any) -> str:
-        return super().request_url(request, self._proxies) if self._proxied else _target(request.url or "")
-
-    def build_response(self, req: PreparedRequest, resp: Any) -> Response:
-        """The answer as urllib3 has it: nobody reads the cookies, history and encoding that requests adds."""
-        return cast("Response", resp)
-
-
-@lru_cache(maxsize=1024)
-def _target(url: str) -> str:
-    """The part of a URL that stands in the request line."""
-    parts = urlsplit(url)
-    return f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
-
-
-@lru_cache(maxsize=1024)
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
-
-
-_adapters: dict[str, _Adapter] = {}
-_lock = threading.Lock()
-
-
-def _adapter(url: str) -> _Adapter:
-    origin = _origin(url)
-    found = _adapters.get(origin)
-    if found is None:
-        with _lock:
-            found = _adapters.get(origin) or _Adapter(origin)
-            _adapters[origin] = found
-    return found
-
-
-def send(url: str, headers: Mapping[str, str], body: bytes) -> HTTPResponse:
+def send(url: str, headers: Mapping[str, str], body: bytes, *, guarded: bool = False) -> Answer:
     """POST a body and wait for the head of the answer; the answer's own body is left unread.
 
-    Retries once when no connection could be made (nothing was sent), never otherwise. Does not follow redirects.
+    Tries a second time to connect when the first has failed (nothing was sent), and sends never more than once. Does
+    not follow redirects.
+
+    Args:
+        guarded: Connect only to addresses that an organization's own provider may be at; see `byok.addresses`.
 
     Raises:
-        UpstreamUnreachable: no connection, twice.
+        UpstreamUnreachable: no connection, twice; or none is allowed.
         UpstreamTimedOut: connected, and no answer within `UPSTREAM_FIRST_BYTE_TIMEOUT`.
-        UpstreamBroke: connected, and the connection ended before an answer.
+        UpstreamBroke: connected, and the connection ended before an answer, or what came is none.
     """
-    request = _prepared(url, headers, body)
+    address = address_of(url, guarded=guarded)
+    head = _request_head(address.head, headers, len(body))
+    origin = address.origin
+    connection = origin.take() or _connect(origin)
     try:
-        return _send(request)
+        return _exchange(origin, connection, head, body)
+    except TimeoutError as error:
+        connection.close()
+        raise UpstreamTimedOut(type(error).__name__) from None
+    except (OSError, MalformedAnswer) as error:
+        connection.close()
+        # The kind of the failure; its text may hold the address and what was sent, and goes nowhere.
+        raise UpstreamBroke(type(error).__name__) from None
+
+
+def _connect(origin: Origin) -> Connection:
+    try:
+        return origin.connect()
+    except UpstreamForbidden:
+        raise
     except UpstreamUnreachable:
-        return _send(request)
+        return origin.connect()
 
 
-def _prepared(url: str, headers: Mapping[str, str], body: bytes) -> PreparedRequest:
-    request = PreparedRequest()
-    request.method = "POST"
-    request.url = url
-    # A plain dict does: these headers are ours, each spelled in one way.
-    request.headers = {**headers, "Content-Length": str(len(body))}  # type: ignore[assignment]
-    request.body = body
-    return request
+def _request_head(start: str, headers: Mapping[str, str], length: int) -> bytes:
+    """The head of a request.
 
-
-def _send(request: PreparedRequest) -> HTTPResponse:
-    timeout = Timeout(connect=settings.UPSTREAM_CONNECT_TIMEOUT, read=settings.UPSTREAM_FIRST_BYTE_TIMEOUT)
-    try:
-        answer = _adapter(request.url or "").send(
-            request,
-            stream=True,
-            timeout=timeout,  # type: ignore[arg-type]  # it takes urllib3's own as well, and its stubs do not say so
-        )
-    except requests.ConnectTimeout as error:
-        raise UpstreamUnreachable(_name(error)) from None
-    except requests.Timeout as error:
-        raise UpstreamTimedOut(_name(error)) from None
-    except requests.ConnectionError as error:
-        raise (UpstreamUnreachable if _before_connection(error) else UpstreamBroke)(_name(error)) from None
-    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        raise UpstreamBroke(_name(error)) from None
-    return _checked(cast("HTTPResponse", answer))
-
-
-def _checked(answer: HTTPResponse) -> HTTPResponse:
-    """An answer that can be passed on, its connection from now on with the patience for the time between bytes.
-
-    `http.client` takes an interim answer (103) for the last one. The connection must not be used again then: the next
-    request on it would be answered with what belongs to this one.
+    Raises:
+        ValueError: a line break in a header would end it and begin another.
     """
-    if not _LOWEST_STATUS <= answer.status <= _HIGHEST_STATUS:
-        answer.close()
-        raise UpstreamBroke(f"status {answer.status}")
-    if settings.UPSTREAM_IDLE_TIMEOUT != settings.UPSTREAM_FIRST_BYTE_TIMEOUT and (sock := socket_of(answer)):
-        sock.settimeout(settings.UPSTREAM_IDLE_TIMEOUT)
-    return answer
+    fields = "\r\n".join([f"{name}: {value}" for name, value in headers.items()])
+    if fields.count("\n") != len(headers) - 1 or fields.count("\r") != len(headers) - 1:
+        raise ValueError("a header has a line break")
+    return f"{start}{fields}\r\nContent-Length: {length}\r\n\r\n".encode("latin-1")
 
 
-def socket_of(answer: HTTPResponse) -> socket.socket | None:
-    """The socket under an answer, also when the connection object has let go of it (`Connection: close`)."""
-    sock = getattr(answer.connection, "sock", None)
-    if sock is None:
-        # There is no public way to it.
-        reader = getattr(answer._fp, "fp", None)  # noqa: SLF001
-        sock = getattr(getattr(reader, "raw", None), "_sock", None)
-    return cast("socket.socket | None", sock)
+def _exchange(origin: Origin, connection: Connection, head: bytes, body: bytes) -> Answer:
+    patience: float = settings.UPSTREAM_FIRST_BYTE_TIMEOUT
+    connection.wait_at_most(patience)
+    was_taken = _write(connection, head, body)
+    answer_head, rest = _read_head(connection, time.monotonic() + patience)
+    if not _LOWEST_STATUS <= answer_head.status <= _HIGHEST_STATUS:
+        raise MalformedAnswer("the status is no final one")
+    return Answer(origin, connection, answer_head, rest, keep=was_taken)
 
 
-def _before_connection(error: requests.ConnectionError) -> bool:
-    """Whether the connection itself failed: refused, unknown name, TLS handshake, proxy."""
-    if isinstance(error, requests.exceptions.ProxyError):
-        return True
-    cause: Any = error.args[0] if error.args else None
-    reason = getattr(cause, "reason", cause)
-    # A name that does not resolve is one of these too.
-    return isinstance(reason, NewConnectionError)
+def _write(connection: Connection, head: bytes, body: bytes) -> bool:
+    """Send a request; whether the upstream took all of it. It may answer and leave while the body is on its way."""
+    try:
+        if len(body) <= ONE_WRITE_BYTES:
+            connection.send(head + body)
+        else:
+            connection.send(head)
+            connection.send(body)
+    except (BrokenPipeError, ConnectionResetError):
+        return False
+    return True
 
 
-def _name(error: Exception) -> str:
-    """The kind of the failure; its text may hold the address and what was sent, and goes nowhere."""
-    return type(error).__name__
+def _read_head(connection: Connection, deadline: float) -> tuple[Head, bytes]:
+    """The head of the answer and what has come behind it; interim answers are passed over."""
+    data = b""
+    searched = interim = 0
+    while True:
+        end = head_end(data, max(0, searched - 3)) if data else None
+        if end is None:
+            searched = len(data)
+            if searched:
+                _wait_until(connection, deadline)
+            received = connection.receive()
+            if not received:
+                raise MalformedAnswer("the connection ended within the head")
+            data += received
+            continue
+        head, data = parse_head(data[: end[0]]), data[end[1] :]
+        if not head.is_interim or head.status == _SWITCHING_PROTOCOLS:
+            return head, data
+        searched, interim = 0, interim + 1
+        if interim > MAX_INTERIM_ANSWERS:
+            raise MalformedAnswer("one interim answer after the other")
+        _wait_until(connection, deadline)
+
+
+def _wait_until(connection: Connection, deadline: float) -> None:
+    """Have the next read end at a moment, so that an answer in drops takes no longer than one in a piece."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    connection.wait_at_most(left)

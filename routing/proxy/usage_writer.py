@@ -11,7 +11,6 @@ import logging
 import queue
 import threading
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -23,7 +22,9 @@ from uuid import UUID
 import psycopg
 
 from kilo_gateway.api_errors import ErrorType
+from routing.proxy import settlement
 from routing.proxy.connections import borrowed_connection, drop_dead_connections
+from routing.telemetry import observe
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ LAST_RECORDS_SECONDS = 0.1
 
 @dataclass(slots=True)
 class Usage:
-    """One usage record; the fields are the columns of `UsageRecord`."""
+    """One usage record; the fields are the columns of `UsageRecord`, but for the last."""
 
     request_id: UUID
     created_at: datetime
@@ -71,20 +72,15 @@ class Usage:
     editor: str = ""
     feature: str = ""
     routing_version: int | None = None
+    traceparent: str = ""
+    """The client's trace, for ours to be a part of; the only field that is no column."""
 
 
-_COLUMNS = [field.name for field in fields(Usage)]
+_COLUMNS = [field.name for field in fields(Usage) if field.name != "traceparent"]
 _values = attrgetter(*_COLUMNS)
 _NAMES = ", ".join(_COLUMNS)
 _COPY = f"COPY routing_usagerecord ({_NAMES}) FROM STDIN"
-_INSERT = (
-    f"INSERT INTO routing_usagerecord ({_NAMES}) VALUES ({', '.join(['%s'] * len(_COLUMNS))}) "  # noqa: S608 - our names
-    "ON CONFLICT (request_id) DO NOTHING"
-)
-_SETTLE = """
-UPDATE routing_hostedbalance AS b SET balance_microdollars = b.balance_microdollars - s.spent, updated_at = now()
-FROM unnest(%s::uuid[], %s::bigint[]) AS s (organization_id, spent) WHERE b.organization_id = s.organization_id
-"""
+_ROW = f"({', '.join(['%s'] * len(_COLUMNS))})"
 # To the minute: a key that is used all the time is not a row that is written all the time.
 _TOUCH_KEYS = """
 UPDATE organizations_apikey SET last_used_at = date_trunc('minute', now())
@@ -132,14 +128,17 @@ class UsageWriter:
         return self._queue.qsize() + len(self._unwritten)
 
     def flush(self) -> None:
-        """Write everything handed over so far, in this thread.
+        """Write everything handed over so far, in this thread. What comes meanwhile may wait for the next time: under
+        load there is always one more, and a transaction for each would cost as much as the requests themselves.
 
         Raises:
             psycopg.Error: the database did not take it; the records stay queued.
         """
         with self._write_lock:
-            while self._unwritten or not self._queue.empty():
+            waiting = self.depth
+            while waiting > 0:
                 self._take()
+                waiting -= len(self._unwritten)
                 self._write_batch()
 
     def _start(self) -> None:
@@ -202,6 +201,7 @@ class UsageWriter:
                 log.error("A batch of usage has a value that the database refuses (%s)", type(error).__name__)  # noqa: TRY400
                 self.dropped += _insert_good(connection, batch)
         self._unwritten = []
+        observe(batch)
 
 
 def _copy(cursor: psycopg.Cursor[Any], batch: Sequence[Usage]) -> None:
@@ -211,7 +211,14 @@ def _copy(cursor: psycopg.Cursor[Any], batch: Sequence[Usage]) -> None:
 
 
 def _insert_missing(cursor: psycopg.Cursor[Any], batch: Sequence[Usage]) -> list[Usage]:
-    return [usage for usage in batch if cursor.execute(_INSERT, _values(usage)).rowcount]
+    """In one statement, because only within one are the rows of the roll-ups locked in the order of all writers."""
+    by_id = {usage.request_id: usage for usage in reversed(batch)}
+    cursor.execute(
+        f"INSERT INTO routing_usagerecord ({_NAMES}) VALUES {', '.join([_ROW] * len(by_id))} "  # noqa: S608 - our names
+        "ON CONFLICT (request_id) DO NOTHING RETURNING request_id",
+        [value for usage in by_id.values() for value in _values(usage)],
+    )
+    return [by_id[request_id] for (request_id,) in cursor.fetchall()]
 
 
 def _insert_good(connection: psycopg.Connection[Any], batch: Sequence[Usage]) -> int:
@@ -227,13 +234,7 @@ def _insert_good(connection: psycopg.Connection[Any], batch: Sequence[Usage]) ->
 
 
 def _settle(cursor: psycopg.Cursor[Any], written: Sequence[Usage]) -> None:
-    """In the transaction that writes the records: charge the balances, and note what was used when."""
-    spent: Counter[UUID] = Counter()
-    for usage in written:
-        if usage.organization_id is not None and usage.hosted_cost_microdollars:
-            spent[usage.organization_id] += usage.hosted_cost_microdollars
-    if spent:
-        cursor.execute(_SETTLE, (list(spent.keys()), list(spent.values())))
+    """In the transaction that writes the records: note what was used when, and count what was spent."""
     keys = sorted({usage.api_key_id for usage in written})
     if keys:
         cursor.execute(_TOUCH_KEYS, (keys,))
@@ -241,6 +242,7 @@ def _settle(cursor: psycopg.Cursor[Any], written: Sequence[Usage]) -> None:
     if credentials:
         cursor.execute(_TOUCH_CREDENTIALS, (credentials,))
     _note_refusals(cursor, written)
+    settlement.settle(written, cursor)
 
 
 def _note_refusals(cursor: psycopg.Cursor[Any], written: Sequence[Usage]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, NoReturn
 
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from drf_spectacular.utils import extend_schema_view
 from rest_framework.request import Request
 from rest_framework.views import APIView
@@ -12,6 +12,7 @@ from rest_framework.views import APIView
 from kilo_gateway.api_errors import as_gateway_error, method_not_allowed, outer_error_response
 from kilo_gateway.api_kinds import ApiKind
 from routing.proxy.exchange import Exchange
+from routing.proxy.reply import Reply
 from routing.schema import proxied
 
 
@@ -27,6 +28,8 @@ class ProxyView(APIView):
     permission_classes = ()
     # OPTIONS is none of them: no browser calls this API from another origin.
     http_method_names: list[str] = ["post"]
+    # What DRF would work out for each answer: `Allow` stands in the one refusal that needs it.
+    default_response_headers: ClassVar[dict[str, str]] = {}
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
         return Request(request)
@@ -44,7 +47,7 @@ class ProxyView(APIView):
         """Only what is raised before the exchange begins, such as 405; the exchange answers for itself."""
         return outer_error_response(as_gateway_error(exc), anthropic=self.api_kind is ApiKind.MESSAGES)
 
-    def post(self, request: Request) -> HttpResponseBase:
+    def post(self, request: Request) -> Reply | HttpResponse:
         """Resolve the model, check the request, and answer with what the upstream answers, in the same format.
 
         Not described here: the formats themselves, which are OpenAI's and Anthropic's. `kilo-auto/org` is the model

@@ -13,6 +13,7 @@ from pytest_django import Settings
 
 from byok.encryption import SecretOwner, UndecryptableSecret
 from byok.keys import keyring
+from byok.providers import PROVIDERS
 from byok.selectors import StoredCredential
 from kilo_gateway.api_errors import ErrorType, GatewayError
 from kilo_gateway.api_kinds import ApiKind
@@ -521,8 +522,9 @@ def to_direct(
 ) -> Outgoing:
     owner = SecretOwner.organization(ORGANIZATION)
     sealed = keyring().encrypt(Secret("own-key"), owner=owner, provider_id=provider_id)
-    stored = StoredCredential(uuid4(), provider_id, sealed, None)
-    return direct_request(organization_id, stored, api_kind, environ, b"{}", streamed=False)
+    stored = StoredCredential(uuid4(), SecretOwner.organization(organization_id), provider_id, sealed, None)
+    provider = PROVIDERS[provider_id]
+    return direct_request(stored, api_kind, environ, b"{}", provider=provider, streamed=False)
 
 
 @KINDS

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Self
 
 import pytest
@@ -14,7 +16,7 @@ from byok.models import Credential
 from organizations.models import Organization
 from routing.demo import DemoUpstream
 from routing.models import HostedBalance, UsageRecord
-from routing.proxy.usage_writer import writer
+from routing.proxy.usage_writer import Usage, UsageWriter, writer
 from tests.support.inprocess import CHAT, Answer, call, chat, counted_statements
 from tests.support.tenants import Tenant, auto_settings, make_tenant
 
@@ -24,6 +26,18 @@ READERS = 64
 @pytest.fixture
 def tenant(committed_db: None, hosted_upstream: DemoUpstream) -> Tenant:
     return make_tenant()
+
+
+def a_record(tenant: Tenant) -> Usage:
+    return Usage(
+        request_id=uuid.uuid4(),
+        created_at=datetime.now(UTC),
+        organization_id=tenant.organization.pk,
+        user_id=tenant.user.pk,
+        api_key_id=uuid.uuid4(),
+        api_kind="chat_completions",
+        requested_model="m",
+    )
 
 
 def ask(tenant: Tenant, mode: str = "code", **fields: object) -> Answer:
@@ -49,11 +63,24 @@ class TestStatements:
         assert sum("COPY" in text for text in statements.texts) <= 1
         assert UsageRecord.objects.count() == 20
 
+    def test_under_load_usage_is_written_in_batches_too(self, tenant: Tenant) -> None:
+        """While a batch is written more comes, always: it waits for the next one, or each would be one of its own."""
+        busy = UsageWriter()
+        with counted_statements() as statements:
+            for _ in range(400):
+                busy.put(a_record(tenant))
+                time.sleep(0.001)
+            busy.flush()
+        assert UsageRecord.objects.count() == 400
+        assert sum("COPY" in text for text in statements.texts) <= 12
+        busy._stop.set()
+
     def test_a_first_request_resolves_under_the_lock(self, tenant: Tenant) -> None:
         ask(tenant, "code")
         with counted_statements() as statements:
             ask(tenant, "architect")
-        assert sum("FOR NO KEY UPDATE" in text for text in statements.texts) == 1
+            sent = statements.of_this_thread()
+        assert sum("FOR NO KEY UPDATE" in text for text in sent) == 1
 
     def test_a_stream_holds_no_connection(self, tenant: Tenant, hosted_upstream: DemoUpstream) -> None:
         """More streams at once than the pool has connections, all after a resolution of their own."""
