@@ -120,6 +120,16 @@ class Lab:
         """Send a request and wait for its whole answer."""
         return self.send(kind, **options).reply()
 
+    def set_balance(self, microdollars: int | None) -> None:
+        """What Acme may still spend on hosted models; None keeps no balance, as everywhere else."""
+        self.gateway.sql(
+            "INSERT INTO routing_hostedbalance (organization_id, balance_microdollars, updated_at)"
+            " VALUES (%s, %s, now())"
+            " ON CONFLICT (organization_id) DO UPDATE SET balance_microdollars = EXCLUDED.balance_microdollars",
+            self.tenants["acme"].organization_id,
+            microdollars,
+        )
+
     def usage(self, answer: wire.Reply | wire.Exchange) -> dict[str, Any]:
         return self.gateway.usage(answer.request_id)
 

@@ -83,7 +83,7 @@ def test_the_client_s_version_of_the_messages_api_wins(lab: Lab) -> None:
 
 def test_no_balance_is_needed(lab: Lab) -> None:
     acme = lab.tenants["acme"].organization_id
-    lab.gateway.sql("INSERT INTO routing_hostedbalance VALUES (%s, -5, now())", acme)
+    lab.set_balance(-5)
     try:
         lab.provider.script = answers_whole("chat_completions")
         reply = lab.ask(mode="neuralwatt")
@@ -95,7 +95,7 @@ def test_no_balance_is_needed(lab: Lab) -> None:
         assert (refused.status, refused.error_type) == (402, "usage_limit_exceeded")
         assert not lab.openrouter.requests
     finally:
-        lab.gateway.sql("DELETE FROM routing_hostedbalance WHERE organization_id = %s", acme)
+        lab.set_balance(None)
 
 
 # --- credentials that cannot be used

@@ -227,7 +227,7 @@ class TestCosts:
 
     def test_the_balance_pays_what_was_hosted_and_nothing_else(self, lab: Lab) -> None:
         acme = lab.tenants["acme"].organization_id
-        lab.gateway.sql("INSERT INTO routing_hostedbalance VALUES (%s, 1000000, now())", acme)
+        lab.set_balance(1_000_000)
         try:
             lab.openrouter.script = lab.provider.script = answers_whole("chat_completions")
             spent = 0
@@ -238,7 +238,7 @@ class TestCosts:
             query = "SELECT balance_microdollars AS left FROM routing_hostedbalance WHERE organization_id = %s"
             assert lab.gateway.sql(query, acme) == [{"left": 1_000_000 - spent}]
         finally:
-            lab.gateway.sql("DELETE FROM routing_hostedbalance WHERE organization_id = %s", acme)
+            lab.set_balance(None)
 
     def test_what_a_provider_is_paid_directly_is_known_where_its_price_is(self, lab: Lab) -> None:
         lab.provider.script = answers_whole("chat_completions")

@@ -124,7 +124,7 @@ def test_organization_auto_takes_a_mode_as_suffix(model: str, mode: str) -> None
 )
 def test_elsewhere_a_suffix_is_part_of_the_model_id(model: str, model_id: str) -> None:
     asked = read_request(model)
-    assert asked == Asked(model_id, "", "none")
+    assert asked == Asked(model_id, "", "none", "" if model == model_id else model.strip())
     assert not asked.is_organization_auto
 
 

@@ -20,8 +20,8 @@ class TestState:
         team.configure(**organization_auto({"code": CLAUDE, "docs": "gone/model"}))
         api = team.api(team.bob)
         api.get("organization-auto")
-        # Key, membership, credentials, and the versions of catalog and tiers, which the process has already.
-        with django_assert_num_queries(5):
+        # Key, membership, credentials, custom providers, and the versions of catalog and tiers, which the process has.
+        with django_assert_num_queries(6):
             response = api.get("organization-auto")
         assert response.json() == {
             "eligible": True,

@@ -20,7 +20,7 @@ from tests.routing.management.test_history import keep
 
 EXAMPLES = 8
 # What a schema cannot say: whether a model exists, a slug is free, a version is the current one.
-ANSWERS_TO_WELL_FORMED = ["2xx", "400", "401", "403", "404", "409", "412"]
+ANSWERS_TO_WELL_FORMED = ["2xx", "400", "401", "403", "404", "409", "410", "412"]
 MODELS = (CLAUDE, GPT, "kilo-auto/free", "neuralwatt/demo-model")
 CONFIG = schemathesis.Config.from_dict(
     {

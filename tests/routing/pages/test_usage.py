@@ -1,0 +1,249 @@
+"""The pages about usage."""
+
+from __future__ import annotations
+
+import csv
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from pytest_django import DjangoAssertNumQueries
+
+from organizations.models import Membership, Role
+from routing.models import UsageRecord
+from routing.pages.wording import UNKNOWN
+from tests.factories import MembershipFactory
+from tests.routing.usage.records import used
+
+pytestmark = pytest.mark.django_db
+TODAY = datetime.now(UTC).replace(hour=0, minute=1)
+
+
+@pytest.fixture
+def alice() -> Membership:
+    return MembershipFactory.create(role=Role.OWNER, user__email="alice@example.com", user__name="Alice")
+
+
+@pytest.fixture
+def bob(alice: Membership) -> Membership:
+    return MembershipFactory.create(organization=alice.organization, user__email="bob@example.com")
+
+
+def use(member: Membership, days_ago: int = 0, **fields: Any) -> UsageRecord:
+    costs = {"hosted_cost_microdollars": 1_500_000, "market_cost_microdollars": 1_500_000}
+    tokens = {"input_tokens": 1200, "cache_read_tokens": 200, "output_tokens": 34}
+    at = TODAY - timedelta(days=days_ago)
+    return used(member.organization_id, member.user_id, **{"created_at": at, **costs, **tokens, **fields})
+
+
+def get(membership: Membership, name: str = "usage", target: str = "", **query: str) -> Any:
+    client = Client()
+    client.force_login(membership.user)
+    headers = {"HX-Request": "true", "HX-Target": target} if target else {}
+    path = reverse(name, kwargs={"organization_id": membership.organization_id})
+    return client.get(path, query, headers=headers)
+
+
+def text(answer: Any) -> str:
+    return " ".join(answer.content.decode().split())
+
+
+@pytest.fixture
+def _used(alice: Membership, bob: Membership) -> None:
+    use(alice, mode="ask")
+    use(bob, mode="code", is_byok=True, hosted_cost_microdollars=0, market_cost_microdollars=2_250_000)
+    use(bob, 1, mode="code", resolved_model="c/d", hosted_cost_microdollars=None, market_cost_microdollars=None)
+    use(bob, 2, mode="", status=502, error_type="upstream_error", resolved_model="")
+    use(alice, 40)
+
+
+@pytest.mark.usefixtures("_used")
+class TestSummary:
+    def test_it_works(self, alice: Membership) -> None:
+        context = get(alice).context
+        assert context["numbers"].requests == "4"
+        assert (context["numbers"].hosted, context["numbers"].own) == ("$3.00", "$2.25")
+        assert context["numbers"].error_rate == "25%"
+        assert context["changes"]["requests"].text == "+300%"
+        assert context["unpriced"] == "1"
+        assert [(row.name, row.numbers.requests, row.share) for row in context["breakdown"].rows] == [
+            ("code", "2", 50.0),
+            ("No mode said", "1", 25.0),
+            ("ask", "1", 25.0),
+        ]
+        assert [(one.label, one.total) for one in context["chart"].legend] == [
+            ("Hosted", "3"),
+            ("Own provider keys", "1"),
+        ]
+        assert (context["tokens"][0].label, context["tokens"][0].count) == ("Input", "4,800")
+        assert [row.name for row in context["errors"]] == ["upstream_error"]
+
+    def test_what_is_unknown_is_said(self, alice: Membership) -> None:
+        page = text(get(alice))
+        assert "The price of 1 request is unknown" in page
+        assert "1 unpriced" in page
+
+    def test_a_member_sees_his_own_and_is_told_so(self, bob: Membership) -> None:
+        answer = get(bob)
+        assert "Your own usage." in text(answer)
+        assert answer.context["numbers"].requests == "3"
+        assert "alice@example.com" not in text(answer)
+        assert [link.key for link in answer.context["breakdown_links"]] == ["mode", "model"]
+
+    def test_tables_are_sorted_by_what_the_address_says(self, alice: Membership) -> None:
+        by_cost = get(alice, by="member", sort="own").context["breakdown"]
+        assert [row.name for row in by_cost.rows] == ["bob@example.com", "alice@example.com"]
+        assert [head.order for head in by_cost.heads if head.order] == ["descending"]
+        least = get(alice, by="member", sort="-own").context["breakdown"]
+        assert [row.name for row in least.rows] == ["alice@example.com", "bob@example.com"]
+        odd = get(alice, by="colour", sort="-shoe").context["breakdown"]
+        assert (odd.by.key, odd.heads[0].order) == ("mode", "ascending")
+
+    @pytest.mark.parametrize("kind", ["requests", "cost", "tokens", "errors"])
+    def test_each_chart_has_its_table(self, alice: Membership, kind: str) -> None:
+        answer = get(alice, target="usage-chart", chart=kind)
+        assert answer.context["chart"].kind.key == kind
+        assert len(answer.context["chart"].rows) == 30
+        assert "<html" not in text(answer)
+        assert f'id="usage-chart-{kind}"' in text(answer)
+
+    def test_many_days_are_weeks(self, alice: Membership) -> None:
+        context = get(alice, range="12m").context
+        chart = context["chart"]
+        assert (chart.unit, len(chart.rows)) == ("week", 53)
+        assert (chart.rows[0][0], chart.rows[0][2]) == ((TODAY - timedelta(days=6)).date(), ["3", "1"])
+        assert context["numbers"].requests == "5"
+
+    def test_days_of_ones_own_choice(self, alice: Membership) -> None:
+        yesterday = (TODAY - timedelta(days=1)).date().isoformat()
+        answer = get(alice, **{"from": yesterday, "to": yesterday}, chart="cost")
+        assert answer.context["numbers"].requests == "1"
+        assert f'value="{yesterday}"' in text(answer)
+        assert 'name="chart" value="cost"' in text(answer)
+        until = get(alice, to=yesterday).context["days"]
+        assert (until.count, until.last.isoformat()) == (30, yesterday)
+        assert get(alice, **{"from": yesterday}).context["days"].count == 2
+
+    @pytest.mark.parametrize(
+        ("query", "said"),
+        [
+            ({"from": "2026-02-01", "to": "2026-01-01"}, "It is before the first day."),
+            ({"from": "2020-01-01", "to": "2026-01-01"}, "A range has at most 366 days."),
+            ({"from": "soon"}, "Enter a valid date."),
+        ],
+    )
+    def test_days_that_make_no_sense(self, alice: Membership, query: dict[str, str], said: str) -> None:
+        answer = get(alice, **query)
+        assert answer.status_code == 422
+        assert said in text(answer)
+        assert answer.context["days"].preset == "30d"
+
+    @pytest.mark.parametrize(
+        "end", [{"from": "0001-01-01", "to": "0001-01-02"}, {"from": "9999-12-31"}, {"to": "0001-01-01"}]
+    )
+    def test_the_ends_of_the_calendar(self, alice: Membership, end: dict[str, str]) -> None:
+        assert get(alice, **end).status_code == 200
+        assert get(alice, "usage-requests", **end).status_code == 200
+
+    def test_as_a_file(self, alice: Membership, bob: Membership) -> None:
+        answer = get(alice, "usage-export", range="90d")
+        lines = list(csv.DictReader(answer.getvalue().decode().splitlines()))
+        assert sum(int(line["requests"]) for line in lines) == 5
+        assert answer["Content-Disposition"].endswith(f'{TODAY:%Y-%m-%d}.csv"')
+        own = list(csv.DictReader(get(bob, "usage-export").getvalue().decode().splitlines()))
+        assert {line["member"] for line in own} == {"bob@example.com"}
+
+    def test_few_queries(self, alice: Membership, django_assert_num_queries: DjangoAssertNumQueries) -> None:
+        client = Client()
+        client.force_login(alice.user)
+        path = reverse("usage", kwargs={"organization_id": alice.organization_id})
+        client.get(path)
+        with django_assert_num_queries(9):
+            client.get(path)
+
+
+def test_nothing_was_used(alice: Membership, bob: Membership) -> None:
+    assert "Nobody requested anything" in text(get(alice))
+    assert "Nothing was requested with your API keys" in text(get(bob))
+    assert "No requests in these days" in text(get(alice, "usage-requests"))
+
+
+@pytest.mark.usefixtures("_used")
+class TestRequests:
+    def test_it_works(self, alice: Membership) -> None:
+        answer = get(alice, "usage-requests")
+        rows = answer.context["rows"]
+        assert [(row.member, row.outcome, row.cost) for row in rows] == [
+            ("bob@example.com", "answered", "$2.25"),
+            ("alice@example.com", "answered", "$1.50"),
+            ("bob@example.com", "answered", "unknown"),
+            ("bob@example.com", "failed, 502", UNKNOWN),
+        ]
+        assert f"/usage/requests/{rows[0].record.request_id}" in text(answer)
+        assert rows[0].tokens == "1.2K → 34"
+
+    @pytest.mark.parametrize(
+        ("query", "count"),
+        [
+            ({"mode": "code"}, 2),
+            ({"mode": "(none)"}, 1),
+            ({"model": "c/d"}, 1),
+            ({"model": "(none)"}, 1),
+            ({"outcome": "failed"}, 1),
+            ({"outcome": "answered"}, 3),
+            ({"outcome": "cancelled"}, 0),
+            ({"error": "upstream_error"}, 1),
+            ({"paid_by": "own"}, 1),
+            ({"paid_by": "hosted", "mode": "ask"}, 1),
+            ({"range": "90d"}, 5),
+            ({"range": "7d", "mode": "never-used"}, 0),
+            ({"member": str(uuid4())}, 0),
+        ],
+    )
+    def test_filters(self, alice: Membership, query: dict[str, str], count: int) -> None:
+        answer = get(alice, "usage-requests", **query)
+        assert answer.status_code == 200
+        assert len(answer.context["rows"]) == count
+        part = get(alice, "usage-requests", target="requests", **query)
+        assert len(part.context["rows"]) == count
+        assert "<form" not in text(part)
+
+    def test_by_member(self, alice: Membership, bob: Membership) -> None:
+        answer = get(alice, "usage-requests", member=str(bob.user_id))
+        assert len(answer.context["rows"]) == 3
+        assert f'<option value="{bob.user_id}" selected>bob@example.com</option>' in text(answer)
+
+    def test_a_member_cannot_ask_for_anothers(self, alice: Membership, bob: Membership) -> None:
+        answer = get(bob, "usage-requests", member=str(alice.user_id))
+        assert answer.context["rows"] == []
+        assert "alice@example.com" not in text(answer)
+
+    @pytest.mark.parametrize("query", [{"outcome": "odd"}, {"mode": "a\0b"}, {"error": "\0"}, {"member": "\0"}])
+    def test_filters_that_make_no_sense(self, alice: Membership, query: dict[str, str]) -> None:
+        assert get(alice, "usage-requests", **query).status_code == 422
+
+    def test_page_by_page(self, alice: Membership) -> None:
+        for minutes in range(60):
+            use(alice, 3, created_at=TODAY - timedelta(days=3, minutes=minutes))
+        first = get(alice, "usage-requests", mode="code")
+        assert (len(first.context["rows"]), first.context["newer"]) == (50, "")
+        client = Client()
+        client.force_login(alice.user)
+        older = client.get(first.context["older"])
+        assert len(older.context["rows"]) == 12
+        assert older.context["older"] == ""
+        newer = client.get(older.context["newer"])
+        assert [row.href for row in newer.context["rows"]] == [row.href for row in first.context["rows"]]
+
+    def test_few_queries(self, alice: Membership, django_assert_num_queries: DjangoAssertNumQueries) -> None:
+        client = Client()
+        client.force_login(alice.user)
+        path = reverse("usage-requests", kwargs={"organization_id": alice.organization_id})
+        client.get(path)
+        with django_assert_num_queries(12):
+            client.get(path, {"mode": "code"})
+        with django_assert_num_queries(7):
+            client.get(path, {"mode": "code"}, headers={"HX-Request": "true", "HX-Target": "requests"})
