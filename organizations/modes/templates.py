@@ -19,9 +19,9 @@ _TEMPLATES: Final = (
             "as it can be, is it tested, and does it fit the code around it."
         ),
         custom_instructions=(
-            "Read the whole change and the code that it touches before you judge. Report what is wrong first, with file "
-            "and line, then what could be better, and leave matters of taste out. Say what you did not check. Change "
-            "no files."
+            "Read the whole change and the code that it touches before you judge. Report what is wrong first, with "
+            "file and line, then what could be better, and leave matters of taste out. Say what you did not check. "
+            "Change no files."
         ),
         groups=("read", "command", "mcp"),
     ),
@@ -45,7 +45,7 @@ _TEMPLATES: Final = (
         ),
     ),
     BuiltInMode(
-        slug="docs-writer",
+        slug="documentation-writer",
         name="Documentation writer",
         description="Write and maintain documentation",
         when_to_use="For guides, references, changelogs and comments in documents that have to say what the code does.",
@@ -63,7 +63,7 @@ _TEMPLATES: Final = (
         slug="security-reviewer",
         name="Security reviewer",
         description="Look for weaknesses; change nothing",
-        when_to_use="Before a release, or for a change that touches sign-in, permissions, secrets, input or the network.",
+        when_to_use="Before a release, or for a change of sign-in, permissions, secrets, input or the network.",
         role_definition=(
             "You are a security engineer. You follow data from where an attacker controls it to where it does harm, "
             "and you report what can really be exploited."
@@ -78,7 +78,7 @@ _TEMPLATES: Final = (
         slug="data-analyst",
         name="Data analyst",
         description="Answer questions with queries",
-        when_to_use="For questions about data: counts, trends, outliers, and whether the numbers in a report are right.",
+        when_to_use="For questions about data: counts, trends, outliers, and whether a report's numbers are right.",
         role_definition=(
             "You answer questions with data. You find the tables that matter, write the query that answers the "
             "question, and say how sure the answer is."

@@ -34,12 +34,14 @@
       this.list.id = this.id;
       this.list.popover = "manual";
       this.list.setAttribute("role", "listbox");
-      this.list.setAttribute("aria-label", "Models");
+      this.list.setAttribute("aria-label", input.dataset.combobox || "Models");
       this.count = element("span", "sr-only");
       this.count.setAttribute("aria-live", "polite");
       const box = element("span", "combobox");
+      const hadFocus = document.activeElement === input;
       input.replaceWith(box);
       box.append(input, this.list, this.count);
+      if (hadFocus) input.focus();
       input.removeAttribute("list");
       for (const [name, value] of [["role", "combobox"], ["aria-autocomplete", "list"], ["aria-expanded", "false"], ["aria-controls", this.id]]) {
         input.setAttribute(name, value);

@@ -14,15 +14,23 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
+from allauth.mfa.models import Authenticator
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from django.contrib import admin
+from django.core.mail import EmailMessage
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from byok.models import Credential
+from byok.custom_providers import header_purpose
+from byok.encryption import SecretOwner
+from byok.keys import keyring
+from byok.models import Credential, CustomProvider, CustomProviderHeader
 from byok.services.credentials import credential_disable
 from kilo_gateway import newest_first
+from kilo_gateway.secret import Secret
 from organizations import audit
 from organizations.audit import verify_chain
 from organizations.models import ApiKey, AuditAction, AuditLog, Membership, Organization, Plan, Role, User, Via
@@ -245,6 +253,52 @@ class TestUsers:
         assert page.post(address("organizations_user_delete", bob.pk), {"post": "yes"}).status_code == 403
 
 
+class TestSecondFactors:
+    @pytest.fixture
+    def bob(self) -> User:
+        bob: User = UserFactory.create(email="bob@example.com", password=PASSWORD)
+        self.protect(bob)
+        return bob
+
+    def protect(self, person: User) -> None:
+        TOTP.activate(person, generate_totp_secret())
+        RecoveryCodes.activate(person)
+
+    def remove(self, page: Client, *people: User, **fields: str) -> str:
+        return text_of(run_action(page, "organizations_user", "remove_second_factor", list(people), **fields))
+
+    def test_it_asks_and_then_lets_in_by_the_password_alone(
+        self, page: Client, staff: User, bob: User, mailoutbox: list[EmailMessage]
+    ) -> None:
+        credentials = {"login": bob.email, "password": PASSWORD}
+        assert Client().post("/accounts/login", credentials)["Location"] == "/accounts/second-factor"
+        plain = UserFactory.create(email="plain@example.com")
+        asked = self.remove(page, bob, plain, index="0")
+        assert "with the password alone" in asked
+        assert "<li>bob@example.com</li>" in asked
+        assert "<li>plain@example.com</li>" not in asked
+        assert Authenticator.objects.filter(user=bob).count() == 2
+        assert "Removed: bob@example.com." in self.remove(page, bob, plain, confirmed="yes")
+        assert not Authenticator.objects.exists()
+        row = AuditLog.objects.get(action=AuditAction.USER_UPDATED)
+        assert (row.via, row.actor_id, row.target_id) == ("admin", staff.pk, str(bob.pk))
+        assert row.changes == {"second_factor": [True, False]}
+        assert [mail.to for mail in mailoutbox] == [["bob@example.com"]]
+        assert Client().post("/accounts/login", credentials)["Location"] == "/"
+
+    def test_an_own_one_takes_the_password(self, page: Client, staff: User, bob: User) -> None:
+        self.protect(staff)
+        assert "on the page of your account" in self.remove(page, bob, staff, confirmed="yes")
+        assert Authenticator.objects.count() == 4
+        assert not AuditLog.objects.exists()
+
+    def test_nobody_else_may(self, client: Client, bob: User) -> None:
+        client.force_login(MembershipFactory.create(role=Role.OWNER).user)
+        action = {"action": "remove_second_factor", "_selected_action": str(bob.pk), "confirmed": "yes"}
+        assert client.post(address("organizations_user_changelist"), action).status_code == 302
+        assert Authenticator.objects.count() == 2
+
+
 def run_action(page: Client, name: str, action: str, rows: list[Any], **fields: str) -> Any:
     selected = {"action": action, "_selected_action": [str(row.pk) for row in rows], **fields}
     return page.post(address(f"{name}_changelist"), selected, follow=True)
@@ -461,6 +515,7 @@ CANARY = {
     "password": "canary-password-7f3a",
     "api_key": "kilo_canaryapikey_b81c_wxyz",
     "provider": "sk-canary-provider-2e9d-wxyz",
+    "header": "canary-header-4c0e-wxyz",
 }
 
 
@@ -496,6 +551,7 @@ class Sample:
             "organizations_settingsversion": version.pk,
             "modes_custommode": mode.pk,
             "byok_credential": own.pk,
+            "byok_customprovider": self._custom_provider(),
             "routing_catalogsnapshot": Installation.objects.get().catalog_snapshot_id,
             "routing_installation": 1,
             "routing_brokenroute": broken.pk,
@@ -514,6 +570,22 @@ class Sample:
 
         return device_authorization_create(address="192.0.2.1", client="Kilo").row.pk
 
+    def _custom_provider(self) -> Any:
+        provider = CustomProvider.objects.create(
+            organization=self.organization,
+            provider_id="custom-acme",
+            name="Canary",
+            base_url="https://models.example.com/v1",
+            api_kinds=["chat_completions"],
+            key_style="bearer",
+        )
+        owner = SecretOwner.organization(self.organization.pk)
+        sealed = keyring().encrypt(
+            Secret(CANARY["header"]), owner=owner, provider_id="custom-acme", purpose=header_purpose("x-tenant")
+        )
+        provider.headers.create(name="x-tenant", key_id=sealed.key_id, ciphertext=sealed.ciphertext, last_four="wxyz")
+        return provider.pk
+
     def _invitation(self) -> Any:
         from organizations.models import Invitation
 
@@ -530,6 +602,7 @@ class Sample:
         """Everything that no page may show, in each form in which it could be shown."""
         hidden = [
             bytes(Credential.objects.get(pk=self.credential.pk).ciphertext),
+            bytes(CustomProviderHeader.objects.get().ciphertext),
             bytes(ApiKey.objects.get(pk=self.key.pk).key_hash),
             b"canarytokenhash-canarytokenhash!",
         ]

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
 from routing.proxy.urls import PREFIXES
 
@@ -29,7 +30,7 @@ class Line:
 
     Attributes:
         outcomes: In the order of `ROLES`.
-        body: What is sent, valid for whoever may; `{name}` in it is an argument of the world.
+        body: What is sent, valid for whoever may; `{name}` in it is an argument of the world. Pages get it as a form.
     """
 
     outcomes: tuple[str, ...]
@@ -53,11 +54,30 @@ BILLING = "   401       404      role   ok      ok    ok    404"
 ADMINS = "    401       404      role   role    ok    ok    404"
 OWNERS = "    401       404      role   role    role  ok    404"
 OTHERS = "    401       404      404    404     ok    ok    404"  # what is another person's: as if it were not there
+OWN_OF_OWNER = "401     404      404    404     404   ok    404"  # the owner's, in no organization
+
+# Pages lead whoever is not signed in to sign in. They refuse a role with 403, and lead on when something was done.
+#                 anonymous stranger member billing admin owner staff
+PAGE_MEMBERS = "  to        404      ok     ok      ok    ok    404"
+PAGE_BILLING = "  to        404      403    ok      ok    ok    404"
+PAGE_ADMINS = "   to        404      403    403     ok    ok    404"
+PAGE_OTHERS = "  to        404      404    404     ok    ok    404"  # what is another person's
+DONE_BY_OTHERS = "to       404      404    404     to    to    404"
+DONE_BY_MEMBERS = "to       404      to     to      to    to    404"
+DONE_BY_BILLING = "to       404      403    to      to    to    404"
+DONE_BY_ADMINS = " to       404      403    403     to    to    404"
 
 CHAT = {"model": "{model}", "messages": [{"role": "user", "content": "hello"}]}
 ORGANIZATION = "api/organizations/<uuid:organization_id>"
 CLIENT_READS = "api/organizations/<str:organization_id>"
 CONFIG = {"roleDefinition": "You help."}
+CUSTOM_PROVIDER = {
+    "name": "New",
+    "base_url": "https://93.184.215.14/v1",
+    "api_kinds": ["responses"],
+    "key_style": "bearer",
+}
+LIMITS = {"day_microdollars": 5_000_000, "month_microdollars": None}
 
 TABLE: dict[str, dict[str, Line]] = {
     "healthz": {"GET": line(PUBLIC)},
@@ -94,10 +114,50 @@ TABLE: dict[str, dict[str, Line]] = {
         "PUT": line(ADMINS, {"provider_allow_list": None, "model_deny_list": []}),
     },
     f"{ORGANIZATION}/data-collection": {"PUT": line(BILLING, {"data_collection": "deny"})},
+    f"{ORGANIZATION}/spending-limits": {
+        "GET": line(BILLING),
+        "PUT": line(BILLING, {"organization": LIMITS, "each_member": LIMITS, "members": []}),
+    },
     f"{ORGANIZATION}/explain": {"POST": line(MEMBERS, {"mode": "code"})},
     f"{ORGANIZATION}/history": {"GET": line(MEMBERS)},
     f"{ORGANIZATION}/history/<version:version>": {"GET": line(MEMBERS)},
     f"{ORGANIZATION}/history/<version:version>/restore": {"POST": line(ADMINS)},
+    # ------------------------------------------------------------ management: provider keys
+    f"{ORGANIZATION}/byok": {
+        "GET": line(MEMBERS),
+        "POST": line(BILLING, {"provider": "edenai", "api_key": "sk-new-0000"}),
+    },
+    f"{ORGANIZATION}/byok/<uuid:credential_id>": {
+        "GET": line(MEMBERS),
+        "PATCH": line(BILLING, {"is_enabled": False}),
+        "DELETE": line(BILLING),
+    },
+    f"{ORGANIZATION}/byok/<uuid:credential_id>/test": {"POST": line(BILLING)},
+    f"{ORGANIZATION}/byok/<uuid:credential_id>/discover": {"POST": line(BILLING)},
+    "api/user/byok": {
+        "GET": line(SIGNED_IN),
+        "POST": line(SIGNED_IN, {"provider": "edenai", "api_key": "sk-new-0000"}),
+    },
+    "api/user/byok/<uuid:own_credential_id>": {
+        "GET": line(OWN_OF_OWNER),
+        "PATCH": line(OWN_OF_OWNER, {"is_enabled": False}),
+        "DELETE": line(OWN_OF_OWNER),
+    },
+    "api/user/byok/<uuid:own_credential_id>/test": {"POST": line(OWN_OF_OWNER)},
+    "api/user/byok/<uuid:own_credential_id>/discover": {"POST": line(OWN_OF_OWNER)},
+    # ------------------------------------------------------------ management: custom providers
+    f"{ORGANIZATION}/custom-providers": {
+        "GET": line(MEMBERS),
+        "POST": line(
+            BILLING,
+            {"id": "custom-new", "name": "New", "base_url": "https://93.184.215.14/v1", "api_kinds": ["responses"]},
+        ),
+    },
+    f"{ORGANIZATION}/custom-providers/<custom_provider:provider_id>": {
+        "GET": line(MEMBERS),
+        "PATCH": line(BILLING, {"name": "Renamed"}),
+        "DELETE": line(BILLING),
+    },
     # ------------------------------------------------------------ management: people and records
     f"{ORGANIZATION}/members": {"GET": line(ADMINS)},
     f"{ORGANIZATION}/members/<uuid:user_id>": {"PATCH": line(ADMINS, {"role": "admin"}), "DELETE": line(ADMINS)},
@@ -122,6 +182,155 @@ for prefix in PREFIXES:
         f"{prefix}/models/<path:model_id>/endpoints": {"GET": line(ACTS_FOR)},
         f"{prefix}/providers": {"GET": line(ACTS_FOR)},
     }
+
+# ---------------------------------------------------------------- pages
+
+PAGES = "organizations/<uuid:organization_id>"
+MODE = {"name": "New", "slug": "new", "role_definition": "You help."}
+TABLE |= {
+    "": {"GET": line("to to to to to to ok")},
+    "styleguide": {"GET": line("404 404 404 404 404 404 ok")},
+    f"{PAGES}/modes": {"GET": line(PAGE_MEMBERS)},
+    f"{PAGES}/modes/new": {"GET": line(PAGE_MEMBERS), "POST": line(DONE_BY_MEMBERS, MODE)},
+    f"{PAGES}/modes/<uuid:mode_id>": {"GET": line(PAGE_MEMBERS), "POST": line(DONE_BY_MEMBERS, MODE)},
+    f"{PAGES}/modes/<uuid:mode_id>/remove": {"GET": line(PAGE_MEMBERS), "POST": line(DONE_BY_MEMBERS)},
+    f"{PAGES}/modes/built-in/<mode_slug:slug>": {"GET": line(PAGE_MEMBERS), "POST": line(DONE_BY_MEMBERS, MODE)},
+    f"{PAGES}/modes/new-route": {
+        "GET": line(PAGE_ADMINS),
+        "POST": line(DONE_BY_ADMINS, {"slug": "build", "model": "{model}"}),
+    },
+    f"{PAGES}/modes/routes/<mode_slug:slug>": {
+        "GET": line(PAGE_ADMINS),
+        "POST": line(DONE_BY_ADMINS, {"model": "{model}"}),
+    },
+    f"{PAGES}/providers-and-models": {
+        "GET": line(PAGE_MEMBERS),
+        "POST": line(DONE_BY_ADMINS, {"scope": "every", "do": "save"}),
+    },
+    f"{PAGES}/providers-and-models/default-model": {
+        "GET": line(PAGE_ADMINS),
+        "POST": line(DONE_BY_ADMINS, {"behavior": "global"}),
+    },
+    f"{PAGES}/providers-and-models/fallback": {
+        "GET": line(PAGE_ADMINS),
+        "POST": line(DONE_BY_ADMINS, {"model": "{model}"}),
+    },
+    f"{PAGES}/providers-and-models/data-collection": {
+        "GET": line(PAGE_BILLING),
+        "POST": line(DONE_BY_BILLING, {"data_collection": "deny"}),
+    },
+    f"{PAGES}/providers-and-models/spending-limits": {
+        "GET": line(PAGE_BILLING),
+        "POST": line(DONE_BY_BILLING, {"organization_day": "5"}),
+    },
+    f"{PAGES}/providers-and-models/models/<path:model_id>": {"GET": line(PAGE_MEMBERS)},
+    f"{PAGES}/usage": {"GET": line(PAGE_MEMBERS)},
+    f"{PAGES}/usage/export": {"GET": line(PAGE_MEMBERS)},
+    f"{PAGES}/usage/requests": {"GET": line(PAGE_MEMBERS)},
+    f"{PAGES}/audit-logs": {"GET": line(PAGE_BILLING)},
+    f"{PAGES}/audit-logs/<int:sequence>": {"GET": line(PAGE_BILLING)},
+    f"{PAGES}/": {"GET": line(PAGE_MEMBERS)},
+    f"{PAGES}/explain": {"GET": line(PAGE_MEMBERS)},
+    f"{PAGES}/history": {"GET": line(PAGE_MEMBERS)},
+    f"{PAGES}/history/<version:version>": {"GET": line(PAGE_MEMBERS)},
+    f"{PAGES}/history/<version:version>/restore": {"GET": line(PAGE_ADMINS), "POST": line(DONE_BY_ADMINS)},
+    f"{PAGES}/usage/requests/<uuid:request_id>": {"GET": line(PAGE_MEMBERS)},
+    f"{PAGES}/members": {"GET": line(PAGE_ADMINS)},
+    f"{PAGES}/members/invite": {
+        "GET": line(PAGE_ADMINS),
+        "POST": line(PAGE_ADMINS, {"email": "frank@new.example", "role": "member"}),
+    },
+    f"{PAGES}/members/<uuid:user_id>": {"GET": line(PAGE_ADMINS), "POST": line(DONE_BY_ADMINS, {"role": "admin"})},
+    f"{PAGES}/members/<uuid:user_id>/remove": {"GET": line(PAGE_ADMINS), "POST": line(DONE_BY_ADMINS)},
+    f"{PAGES}/members/invitations/<uuid:invitation_id>/revoke": {
+        "GET": line(PAGE_ADMINS),
+        "POST": line(DONE_BY_ADMINS),
+    },
+}
+
+TABLE |= {
+    f"{PAGES}/byok": {"GET": line(PAGE_MEMBERS)},
+    f"{PAGES}/byok/add": {
+        "GET": line(PAGE_BILLING),
+        "POST": line(DONE_BY_BILLING, {"provider": "edenai", "api_key": "sk-new-0000"}),
+    },
+    f"{PAGES}/byok/<uuid:credential_id>": {"GET": line(PAGE_MEMBERS)},
+    f"{PAGES}/byok/<uuid:credential_id>/replace": {
+        "GET": line(PAGE_BILLING),
+        "POST": line(DONE_BY_BILLING, {"api_key": "sk-new-0000"}),
+    },
+    f"{PAGES}/byok/<uuid:credential_id>/test": {"POST": line(DONE_BY_BILLING)},
+    f"{PAGES}/byok/<uuid:credential_id>/discover": {"POST": line(DONE_BY_BILLING)},
+    f"{PAGES}/byok/<uuid:credential_id>/enabled": {
+        "GET": line(PAGE_BILLING),
+        "POST": line(DONE_BY_BILLING, {"enabled": "off"}),
+    },
+    f"{PAGES}/byok/<uuid:credential_id>/delete": {"GET": line(PAGE_BILLING), "POST": line(DONE_BY_BILLING)},
+    f"{PAGES}/byok/custom-providers/add": {
+        "GET": line(PAGE_BILLING),
+        "POST": line(DONE_BY_BILLING, {**CUSTOM_PROVIDER, "id": "custom-new"}),
+    },
+    f"{PAGES}/byok/custom-providers/<custom_provider:provider_id>": {
+        "GET": line(PAGE_BILLING),
+        "POST": line(DONE_BY_BILLING, CUSTOM_PROVIDER),
+    },
+    f"{PAGES}/byok/custom-providers/<custom_provider:provider_id>/delete": {
+        "GET": line(PAGE_BILLING),
+        "POST": line(DONE_BY_BILLING),
+    },
+    f"{PAGES}/api-keys": {"GET": line(PAGE_MEMBERS)},
+    f"{PAGES}/api-keys/create": {
+        "GET": line(PAGE_MEMBERS),
+        "POST": line(PAGE_MEMBERS, {"name": "New", "scopes": ["inference"], "expires": "90", "once": str(uuid4())}),
+    },
+    f"{PAGES}/api-keys/<uuid:key_id>": {"GET": line(PAGE_OTHERS), "POST": line(DONE_BY_OTHERS, {"name": "Renamed"})},
+    f"{PAGES}/api-keys/<uuid:key_id>/revoke": {"GET": line(PAGE_OTHERS), "POST": line(DONE_BY_OTHERS)},
+}
+
+# ---------------------------------------------------------------- accounts
+
+# Whoever is signed in is led on by the pages of the entrance, and to the password by those that want it again.
+#              anonymous stranger member billing admin owner staff
+ENTRANCE = "   ok        to       to     to      to    to    to"
+OWN_PAGE = "   to        ok       ok     ok      ok    ok    ok"
+ALWAYS_ON = "  to        to       to     to      to    to    to"
+NOT_THERE = "  404       404      404    404     404   404   404"
+SEALED = "     to        404      404    404     404   404   404"
+GONE = "       410       410      410    410     410   410   410"
+TABLE |= {
+    "api/device-auth/codes": {"POST": line(PUBLIC)},
+    "api/device-auth/codes/<str:code>": {"GET": line(GONE)},
+    "device-auth": {"GET": line(OWN_PAGE), "POST": line("to 409 409 409 409 409 409", {"answer": "approve"})},
+    "invitations/<str:token>": {"GET": line(NOT_THERE), "POST": line(NOT_THERE)},
+    "account": {"GET": line(OWN_PAGE), "POST": line(ALWAYS_ON, {"name": "New"})},
+    "account/sessions/end": {"POST": line(ALWAYS_ON)},
+    "accounts/login": {"GET": line(ENTRANCE), "POST": line(ENTRANCE)},
+    "accounts/logout": {"GET": line(OWN_PAGE), "POST": line(ALWAYS_ON)},
+    "accounts/inactive": {"GET": line(PUBLIC)},
+    # The people of the world have no password, so there is nothing to give again.
+    "accounts/again": {"GET": line("to 403 403 403 403 403 403"), "POST": line("to 403 403 403 403 403 403")},
+    "accounts/password": {"GET": line(ALWAYS_ON), "POST": line(ALWAYS_ON)},
+    "accounts/password/first": {"GET": line(OWN_PAGE), "POST": line(OWN_PAGE)},
+    "accounts/password/reset": {"GET": line(PUBLIC), "POST": line(PUBLIC)},
+    "accounts/password/reset/sent": {"GET": line(PUBLIC)},
+    "accounts/password/reset/done": {"GET": line(PUBLIC)},
+    "accounts/password/reset/<reset_person:uidb36>-<str:key>": {"GET": line(NOT_THERE), "POST": line(NOT_THERE)},
+    "accounts/second-factor": {"GET": line(ALWAYS_ON), "POST": line(ALWAYS_ON)},
+    "accounts/second-factor/again": {
+        "GET": line("to 403 403 403 403 403 403"),
+        "POST": line("to 403 403 403 403 403 403"),
+    },
+    "accounts/second-factor/set-up": {"GET": line(OWN_PAGE), "POST": line(OWN_PAGE)},
+    "accounts/second-factor/remove": {"GET": line(SEALED), "POST": line(SEALED)},
+    "accounts/recovery-codes": {"GET": line(SEALED)},
+    "accounts/recovery-codes/new": {"GET": line(OWN_PAGE), "POST": line(OWN_PAGE)},
+    "accounts/recovery-codes/download": {"GET": line(SEALED)},
+    "accounts/oidc/cancelled": {"GET": line(PUBLIC)},
+    "accounts/oidc/<slug:provider_id>/login": {"POST": line(NOT_THERE)},
+    "accounts/oidc/<slug:provider_id>/callback": {"GET": line(NOT_THERE)},
+}
+# Reading them once is all that there is to them: nothing may look without taking.
+WITHOUT_HEAD = frozenset({"api/device-auth/codes/<str:code>"})
 
 # ---------------------------------------------------------------- Django admin
 

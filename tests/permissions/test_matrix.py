@@ -6,28 +6,32 @@ import json
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from django.conf import settings
 from django.db import connections, transaction
 from django.http import HttpResponseBase
+from django.shortcuts import resolve_url
 from django.test import Client
 from pytest_django import DjangoDbBlocker
 
-from organizations.management_api.views import ManagementView
+from organizations.management_api.views import ManagingView
 from organizations.models import Scope
 from routing.demo import DemoUpstream
 from routing.proxy.urls import PROXY_VIEWS
 from routing.proxy.usage_writer import writer
 from tests.factories import ApiKeyFactory, bearer
-from tests.permissions.table import ADMIN_DOORS, ADMIN_SUBTREE, HARDER, METHODS, ROLES, TABLE, Line
+from tests.permissions.table import ADMIN_DOORS, ADMIN_SUBTREE, HARDER, METHODS, ROLES, TABLE, WITHOUT_HEAD, Line
 from tests.permissions.world import World, admin_routes, make_world, routes
 from tests.support.tenants import wipe_committed_rows
 
-BELOW_AN_ORGANIZATION = sorted(route for route in TABLE if "organization_id>" in route)
+BELOW_AN_ORGANIZATION = sorted(route for route in TABLE if "organization_id>" in route and route.startswith("api/"))
+PAGES_BELOW = sorted(route for route in TABLE if "organization_id>" in route and not route.startswith("api/"))
 MANAGEMENT = sorted(
     route
     for route, pattern in routes().items()
-    if issubclass(getattr(pattern.callback, "cls", None) or object, ManagementView)
+    if issubclass(getattr(pattern.callback, "cls", None) or object, ManagingView)
 )
 
 
@@ -53,6 +57,7 @@ def _hosted(settings: Any, upstream: DemoUpstream) -> None:
     settings.OPENROUTER_API_KEY = "sk-hosted-key-0001"
     settings.OPENROUTER_BASE_URL = f"{upstream.base_url}/api/v1"
     settings.VERCEL_AI_GATEWAY_API_KEY = ""
+    settings.PROVIDER_BASE_URLS = dict.fromkeys(("neuralwatt", "edenai"), f"{upstream.base_url}/v1")
 
 
 def send(world: World, client: Client, method: str, path: str, line: Line | None = None) -> HttpResponseBase:
@@ -94,11 +99,12 @@ class TestTheTable:
 
     def test_a_stranger_is_told_nothing(self) -> None:
         """Whoever adds a line may not make an exception of this one."""
-        for route in BELOW_AN_ORGANIZATION:
+        for route in BELOW_AN_ORGANIZATION + PAGES_BELOW:
+            unknown = "401" if route in BELOW_AN_ORGANIZATION else "to"
             for method, line in TABLE[route].items():
                 outcomes = dict(zip(ROLES, line.outcomes, strict=True))
                 told = (outcomes["anonymous"], outcomes["stranger"], outcomes["staff"])
-                assert told == ("401", "404", "404"), (method, route)
+                assert told == (unknown, "404", "404"), (method, route)
 
 
 @pytest.mark.parametrize("route", sorted(TABLE))
@@ -129,7 +135,7 @@ class TestEveryAddress:
             client = world.client(role, with_session=not route.startswith("api/"))
             path = world.path(route)
             head = outcome(send(world, client, "HEAD", path, TABLE[route].get("GET")))
-            if "GET" in TABLE[route]:
+            if "GET" in TABLE[route] and route not in WITHOUT_HEAD:
                 wanted = TABLE[route]["GET"].outcomes[ROLES.index(role)]
                 # Without a body there is no telling why.
                 assert head == ("403" if wanted == "role" else wanted), (role, head)
@@ -208,6 +214,36 @@ class TestCredentials:
         for method, line in TABLE[route].items():
             found = outcome(send(world, client, method, path, line))
             # Slugs and versions are no ids: his organization has its own.
+            assert found == "404" or "<uuid:" not in route.partition("organization_id>")[2], (method, found)
+
+
+class TestPages:
+    @pytest.mark.parametrize("route", PAGES_BELOW)
+    def test_whoever_is_not_signed_in_is_led_there_and_back(self, world: World, route: str) -> None:
+        path = world.path(route)
+        for method, line in TABLE[route].items():
+            response = send(world, Client(), method, path, line)
+            after = quote(path if method == "GET" else "/")
+            assert response["Location"] == f"{resolve_url(settings.LOGIN_URL)}?next={after}", method
+
+    @pytest.mark.parametrize("route", PAGES_BELOW)
+    def test_a_post_needs_the_csrf_token(self, world: World, route: str) -> None:
+        client = Client(enforce_csrf_checks=True)
+        client.force_login(world.users["owner"])
+        for method in set(TABLE[route]) - {"GET"}:
+            assert outcome(send(world, client, method, world.path(route), TABLE[route][method])) == "403"
+
+    @pytest.mark.parametrize("route", PAGES_BELOW)
+    def test_an_api_key_opens_none(self, world: World, route: str) -> None:
+        for method, line in TABLE[route].items():
+            assert outcome(send(world, world.client("owner"), method, world.path(route), line)) == "to"
+
+    @pytest.mark.parametrize("route", [route for route in PAGES_BELOW if route.count("<") > 1])
+    def test_an_object_is_found_through_its_own_organization_only(self, world: World, route: str) -> None:
+        path = world.path(route, organization_id=world.arguments["other_organization_id"])
+        client = world.client("stranger", with_session=True)
+        for method, line in TABLE[route].items():
+            found = outcome(send(world, client, method, path, line))
             assert found == "404" or "<uuid:" not in route.partition("organization_id>")[2], (method, found)
 
 

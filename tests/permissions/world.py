@@ -6,12 +6,14 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlencode
 from uuid import uuid4
 
 from django.http import HttpResponseBase
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from byok.services.custom_providers import custom_provider_create
 from organizations.acting import Acting
 from organizations.audit import COMMAND
 from organizations.members import invitation_create
@@ -19,8 +21,9 @@ from organizations.models import ApiKey, Organization, Plan, Role, Scope, User
 from organizations.services import membership_add, organization_create
 from routing.services.modes import mode_create
 from routing.services.organization_auto import default_model_set_auto, route_set
-from tests.factories import ApiKeyFactory, UserFactory
+from tests.factories import ApiKeyFactory, CredentialFactory, UserFactory
 from tests.permissions.table import ADMIN_SUBTREE, METHODS, ROLES, Line
+from tests.routing.usage.records import used
 
 MODEL = "anthropic/claude-sonnet-5"
 CONFIG = {"roleDefinition": "You help."}
@@ -59,14 +62,19 @@ class World:
             return {name: self.filled(inner) for name, inner in value.items()}
         return [self.filled(inner) for inner in value] if isinstance(value, list) else value
 
+    def _body(self, path: str, body: Any) -> dict[str, Any]:
+        filled = self.filled(body)
+        if path.startswith("/api/"):
+            return {"data": json_bytes(filled), "content_type": "application/json"}
+        return {"data": urlencode(filled, doseq=True), "content_type": "application/x-www-form-urlencoded"}
+
     def send(self, client: Client, method: str, path: str, line: Line | None = None) -> HttpResponseBase:
-        body = {} if line is None or line.body is None else {"data": self.filled(line.body)}
         sent: HttpResponseBase = client.generic(
             method,
             path,
             query_params=dict(line.query) if line else None,
             headers={"X-KiloCode-OrganizationId": str(self.organization.pk)},
-            **({"data": json_bytes(body["data"]), "content_type": "application/json"} if body else {}),
+            **({} if line is None or line.body is None else self._body(path, line.body)),
         )
         if sent.streaming:
             b"".join(sent)  # type: ignore[call-overload]  # it is a streaming one
@@ -93,12 +101,24 @@ def make_world() -> World:
     membership_add(organization=elsewhere, user=users["owner"], role=Role.OWNER, actor=COMMAND)
     keys = {role: ApiKeyFactory.create(user=user, scopes=BOTH_SCOPES) for role, user in users.items()}
     world = World(organization, users, keys)
-    world.arguments = {"model": MODEL, "model_id": MODEL, "slug": "code", "version": "1", **_objects(world, erin)}
+    world.arguments = {
+        "model": MODEL,
+        "model_id": MODEL,
+        "slug": "code",
+        "version": "1",
+        "sequence": "1",
+        **_objects(world, erin),
+    }
     world.arguments |= {
         "organization_id": str(organization.pk),
         "other_organization_id": str(elsewhere.pk),
         "user_id": str(erin.pk),
         "owner_id": str(second_owner.pk),
+        # What nobody was given: an invitation, a device's code, a link to a new password.
+        "token": "guessed",
+        "code": "BBBB-CCCC-DDDD",
+        "uidb36": "1",
+        "key": "guessed",
     }
     return world
 
@@ -117,11 +137,24 @@ def _objects(world: World, erin: User) -> dict[str, str]:
         ),
         "key_id": ApiKeyFactory.create(user=erin, organization=world.organization),
     }
+    made["credential_id"] = CredentialFactory.create(organization=world.organization)
+    made["own_credential_id"] = CredentialFactory.create(user=world.users["owner"])
+    provider = custom_provider_create(
+        organization_id=organization_id,
+        acting=owner,
+        provider_id="custom-own",
+        name="Own",
+        base_url="https://93.184.215.14/v1",
+        api_kinds=["chat_completions"],
+    )
     for name, role in (("invitation_id", Role.MEMBER), ("owner_invitation_id", Role.OWNER)):
         made[name] = invitation_create(
             organization_id=organization_id, acting=owner, email=f"{uuid4().hex}@new.example", role=role
         ).row
-    return {name: str(row.pk) for name, row in made.items()}
+    # The member's own: whoever sees everybody's usage sees it too.
+    request = used(organization_id, world.users["member"].pk)
+    named = {"provider_id": provider.provider_id, "request_id": str(request.request_id)}
+    return {**named, **{name: str(row.pk) for name, row in made.items()}}
 
 
 def routes() -> dict[str, URLPattern]:

@@ -1,0 +1,1 @@
+"""The pages about modes and the routes that serve them."""
