@@ -10,10 +10,10 @@ SOURCES := manage.py kilo_gateway organizations byok routing bench tests
 NO_DATABASE := DATABASE_URL=postgresql://nobody@127.0.0.1/none DATA_DIR=.data/checks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run install test bench fmt
+.PHONY: help demo run install test bench screenshots fmt
 
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: install ## Set everything up, start the gateway with demo data, and say how to use it
 	@EMBEDDED_POSTGRES=1 exec $(PY) manage.py demo
@@ -30,10 +30,13 @@ test: .venv/.dev ## Everything that has to hold: lint, types, import contracts, 
 	.venv/bin/djlint --lint --check templates
 	$(NO_DATABASE) DEBUG=1 .venv/bin/mypy
 	$(NO_DATABASE) BASE_URL=https://gateway.example.com $(PY) manage.py check --deploy --fail-level WARNING
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2 --dist loadfile
 
 bench: .venv/.dev ## Measure the gateway against its peers on this machine; writes bench/results/
 	@$(PY) -m bench
+
+screenshots: .venv/.dev ## Pictures of every page, wide and narrow, light and dark, in .data/screenshots/
+	@$(PY) -m tests.browser.screenshots
 
 fmt: .venv/.dev ## Format the code
 	.venv/bin/ruff check --fix-only $(SOURCES)

@@ -9,9 +9,10 @@ import sys
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kilo_gateway.settings")
-    from kilo_gateway.database import provide_database
+    from kilo_gateway.database import lift_statement_timeout, provide_database
     from kilo_gateway.env import SettingError
 
+    lift_statement_timeout()
     try:
         provide_database()
         from django.core.management import execute_from_command_line

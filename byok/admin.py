@@ -130,4 +130,4 @@ class CustomProviderAdmin(StaffAdmin):
         return pretty_json(obj.known_models)
 
     def audit_filter(self, obj: CustomProvider) -> dict[str, str]:
-        return {"target": obj.provider_id, "organization__id__exact": str(obj.organization_id)}
+        return {"target": obj.provider_id, "organization": str(obj.organization_id)}

@@ -107,7 +107,7 @@ class _Call:
     ) -> None:
         self._request, self._limit_bytes, self._seconds = request, limit_bytes, deadline_seconds
         self._guarded = guarded
-        self._sockets: list[socket.socket] = []
+        self._handles = _Handles()
         self._outcome: Fetched | Failure = Failure.TIMED_OUT
         self._thread = threading.Thread(target=self._run, name="outbound", daemon=True)
 
@@ -116,10 +116,7 @@ class _Call:
         self._thread.join(self._seconds)
         outcome = Failure.TIMED_OUT if self._thread.is_alive() else self._outcome
         if isinstance(outcome, Failure):
-            for opened in list(self._sockets):
-                # Ends whatever the thread waits for.
-                with suppress(OSError):
-                    socket.socket.shutdown(opened, socket.SHUT_RDWR)
+            self._handles.shut_down()
             raise OutboundFailed(outcome)
         return outcome
 
@@ -135,7 +132,7 @@ class _Call:
 
     def _fetch(self) -> Fetched | Failure:
         url = self._request.url or ""
-        adapter = _Adapter(self._sockets, guarded=self._guarded)
+        adapter = _Adapter(self._handles, guarded=self._guarded)
         connect = min(settings.UPSTREAM_CONNECT_TIMEOUT, self._seconds)
         try:
             response = adapter.send(
@@ -148,6 +145,7 @@ class _Call:
             return self._read(response.status_code, cast("HTTPResponse", response.raw))
         finally:
             adapter.close()
+            self._handles.close()
 
     def _read(self, status: int, raw: HTTPResponse) -> Fetched | Failure:
         body = bytearray()
@@ -159,32 +157,56 @@ class _Call:
         return Failure.BROKEN if raw.length_remaining else Fetched(status, bytes(body))
 
 
-class _Plain(HTTPConnection):
-    """A connection that tells which socket it has; a guarded one is made to a checked address only."""
+class _Handles:
+    """Second handles on the sockets of one request, by which another thread ends whatever waits for them.
 
-    def __init__(self, *args: Any, sockets: list[socket.socket], guarded: bool, **options: Any) -> None:
+    TLS takes a socket from who opened it, and until its handshake is over nobody else has it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: list[socket.socket] = []
+        self._is_shut_down = False
+
+    def add(self, opened: socket.socket) -> None:
+        with self._lock:
+            self._open.append(opened.dup())
+        if self._is_shut_down:
+            self.shut_down()
+
+    def shut_down(self) -> None:
+        """Let nothing wait any more, neither now nor on a socket that is added later."""
+        self._is_shut_down = True
+        with self._lock:
+            for handle in self._open:
+                with suppress(OSError):
+                    handle.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        with self._lock:
+            while self._open:
+                self._open.pop().close()
+
+
+class _Handled:
+    """Lets its socket be ended, and if guarded connects to a checked address only; mixed into urllib3's connections."""
+
+    def __init__(self, *args: Any, handles: _Handles, guarded: bool, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._sockets, self._guarded = sockets, guarded
+        self._handles, self._guarded = handles, guarded
 
     def _new_conn(self) -> socket.socket:
-        made = _connected(self) if self._guarded else super()._new_conn()
-        self._sockets.append(made)
+        made: socket.socket = _connected(cast("HTTPConnection", self)) if self._guarded else super()._new_conn()  # type: ignore[misc]  # of the connection
+        self._handles.add(made)
         return made
 
 
-class _Tls(HTTPSConnection):
-    """The same with TLS around it, which takes the place of the plain socket."""
+class _Plain(_Handled, HTTPConnection):
+    pass
 
-    def __init__(self, *args: Any, sockets: list[socket.socket], guarded: bool, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._sockets, self._guarded = sockets, guarded
 
-    def _new_conn(self) -> socket.socket:
-        return _connected(self) if self._guarded else super()._new_conn()
-
-    def connect(self) -> None:
-        super().connect()
-        self._sockets.append(self.sock)
+class _Tls(_Handled, HTTPSConnection):
+    pass
 
 
 def _connected(made_for: HTTPConnection) -> socket.socket:
@@ -203,14 +225,14 @@ def _connected(made_for: HTTPConnection) -> socket.socket:
 class _Adapter(HTTPAdapter):
     """An adapter for one request, which remembers the sockets that it opened."""
 
-    def __init__(self, sockets: list[socket.socket], *, guarded: bool) -> None:
+    def __init__(self, handles: _Handles, *, guarded: bool) -> None:
         super().__init__(max_retries=0)
-        self._sockets, self._guarded = sockets, guarded
+        self._handles, self._guarded = handles, guarded
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> HTTPConnectionPool:
         pool = cast("HTTPConnectionPool", super().get_connection_with_tls_context(*args, **kwargs))
         kind = _Tls if pool.scheme == "https" else _Plain
-        pool.ConnectionCls = cast("Any", partial(kind, sockets=self._sockets, guarded=self._guarded))
+        pool.ConnectionCls = cast("Any", partial(kind, handles=self._handles, guarded=self._guarded))
         return pool
 
 

@@ -14,7 +14,9 @@ from urllib.parse import urlencode
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import LogEntry
-from django.core.exceptions import ValidationError
+from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import models
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -40,9 +42,22 @@ class StaffSite(admin.AdminSite):
     site_title = "Kilo Gateway"
     index_title = "Installation"
 
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """There is one sign-in, with its limits and second factors; whoever came through it and is no staff stops here.
+
+        Raises:
+            PermissionDenied: the signed-in person is no (active) member of staff.
+        """
+        if self.has_permission(request):
+            return HttpResponseRedirect(reverse("admin:index"))
+        if request.user.is_authenticated:
+            raise PermissionDenied
+        wanted = request.GET.get(REDIRECT_FIELD_NAME, reverse("admin:index"))
+        return redirect_to_login(wanted, reverse("account_login"))
+
     def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         """The page of one's own account, where a change goes into the audit log."""
-        return HttpResponseRedirect(reverse("admin:organizations_user_change", args=[request.user.pk]))
+        return HttpResponseRedirect(reverse("account_change_password"))
 
 
 class StaffAdmin(_ModelAdmin):

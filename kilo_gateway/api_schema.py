@@ -27,6 +27,7 @@ class Tag(StrEnum):
     ORGANIZATION_AUTO = "Organization Auto"
     MODES = "Modes"
     MODEL_POLICY = "Model policy"
+    SPENDING_LIMITS = "Spending limits"
     EXPLAIN = "Explain"
     HISTORY = "History"
     CREDENTIALS = "Provider keys"
@@ -104,12 +105,14 @@ class Kind(Enum):
     """What an operation does, which says how it can fail."""
 
     READ = (400, 401, 403, 404, 409, 503)
-    # Has a body and changes nothing.
+    # Has a body and takes no `If-Match`: it changes nothing, or nothing of an organization.
     QUESTION = (400, 401, 403, 404, 409, 413, 415, 503)
     # Takes `If-Match`.
     WRITE = (400, 401, 403, 404, 409, 412, 413, 415, 503)
     # Streams, if it is asked to.
     MODEL_REQUEST = (400, 401, 402, 403, 404, 413, 429, 502, 503, 504)
+    # For whoever has no credential yet.
+    OPEN = (403, 410, 429, 503)
 
 
 _FAILURES: Final[Mapping[int, str]] = {
@@ -119,6 +122,7 @@ _FAILURES: Final[Mapping[int, str]] = {
     403: "Membership, scope, role, plan or release toggle do not allow it; `code` says which.",
     404: "No such object, or not yours.",
     409: "The current state does not allow it.",
+    410: "What it was for is over.",
     412: "The organization has moved on from the version in `If-Match`.",
     413: "The body is too large.",
     415: "The body is not `application/json`.",
@@ -136,6 +140,9 @@ _IF_MATCH = OpenApiParameter(
     OpenApiParameter.HEADER,
     description='The routing version that was read, as `"7"`: the change is refused with 412 if it has moved on.',
 )
+
+# How to sign in, where it is not as the view's authentication classes say. It goes into the schema as it is.
+_AUTH: Final[Mapping[Kind, Any]] = {Kind.MODEL_REQUEST: [{ApiKeyScheme.name: []}], Kind.OPEN: [{}]}
 
 
 def described(
@@ -177,7 +184,7 @@ def described(
         request={"application/json": body} if isinstance(body, dict) else body,
         parameters=added,
         responses={**answers, **failures},
-        auth=[{ApiKeyScheme.name: []}] if kind is Kind.MODEL_REQUEST else None,  # type: ignore[list-item]  # goes in as it is
+        auth=_AUTH.get(kind),
     )
 
 

@@ -138,6 +138,21 @@ class Environment:
             raise SettingError(f"{name} must be an address such as https://gateway.example.com (no user, query or #).")
         return value
 
+    def redis(self, name: str) -> str:
+        """The address of a Redis, which may hold a password; blank for none."""
+        value = self.text(name)
+        if not value:
+            return ""
+        try:
+            parts = urlsplit(value)
+            database = parts.path.strip("/")
+            valid = bool(parts.hostname) and parts.port != 0 and (not database or database.isdecimal())
+        except ValueError:
+            valid = False
+        if not valid or parts.scheme not in {"redis", "rediss"}:
+            raise SettingError(f"{name} must look like redis://:password@host:6379/0, or rediss:// for TLS.")
+        return value
+
     def mail(self, name: str) -> MailServer | None:
         """The address of a mail server; None for `console://`, which prints mails instead of sending them."""
         value = self.text(name, "console://")

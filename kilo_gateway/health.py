@@ -8,6 +8,8 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from kilo_gateway.stopping import is_stopping
+
 _migrated = False
 
 
@@ -21,7 +23,12 @@ def healthz(request: HttpRequest) -> JsonResponse:
 @never_cache
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
-    """200 when the database answers, is migrated and has a catalog; else 503 that says what is missing. One query."""
+    """200 when the database answers, is migrated and has a catalog; else 503 that says what is missing. One query.
+
+    503 without one when the server is about to stop: what is in front sends the next request to another.
+    """
+    if is_stopping():
+        return JsonResponse({"status": "stopping"}, status=503)
     checks = {"database": "ok", "migrations": "ok", "catalog": "ok"}
     try:
         if not _is_migrated():

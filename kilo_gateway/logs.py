@@ -15,6 +15,13 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 # What `logging.LogRecord` always has: everything else on a record came from `extra`.
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "request", "server_time"}
 
+# Addresses that open something for whoever knows them: invitations, new passwords, codes of devices.
+_OPENING = re.compile(r"(/invitations/|/accounts/password/reset/|/device-auth(?:/codes/|\?code=))[^\s?&#\"']+")
+
+
+def _message(record: logging.LogRecord) -> str:
+    return _OPENING.sub(r"\1...", record.getMessage())
+
 
 def _extra(record: logging.LogRecord) -> dict[str, object]:
     return {key: value for key, value in record.__dict__.items() if key not in _STANDARD}
@@ -28,7 +35,7 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _message(record),
         }
         if current := request_id.get():
             entry["request_id"] = current
@@ -46,7 +53,7 @@ class ConsoleFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
-        message = _printable(record.getMessage())
+        message = _printable(_message(record))
         extra = "".join(f" {key}={value!r}" for key, value in _extra(record).items())
         current = request_id.get()
         line = f"{time} {record.levelname:<7} {record.name}: {message}{extra}{f' [{current}]' if current else ''}"
@@ -61,6 +68,6 @@ class ReporterFilter(SafeExceptionReporterFilter):
     """Also hides connection strings, which hold passwords, from error reports and debug pages."""
 
     hidden_settings = re.compile(
-        SafeExceptionReporterFilter.hidden_settings.pattern + r"|URL|DSN|DATABASE|CREDENTIAL|AUTHORIZATION",
+        SafeExceptionReporterFilter.hidden_settings.pattern + r"|URL|DSN|DATABASE|CACHES|CREDENTIAL|AUTHORIZATION",
         flags=re.IGNORECASE,
     )

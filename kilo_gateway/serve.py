@@ -1,15 +1,17 @@
 """The production server: granian with plain threads. `make run` calls this.
 
 Environment: `HOST`, `PORT`, `WORKERS` (processes), `THREADS` (requests and streams at once in each process), `MIGRATE`,
-`METRICS_HOST`, `METRICS_PORT`.
+`METRICS_HOST`, `METRICS_PORT`, `SHUTDOWN_DELAY`.
 """
 
 from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from typing import Any
@@ -17,6 +19,7 @@ from typing import Any
 from kilo_gateway.database import provide_database
 from kilo_gateway.env import Environment, SettingError
 from kilo_gateway.metrics import served_metrics
+from kilo_gateway.stopping import stop_notice
 
 GRACE_SECONDS = 30
 
@@ -32,12 +35,13 @@ def main() -> None:
         threads = environment.integer("THREADS", 1024, minimum=1)
         metrics_host = environment.text("METRICS_HOST", "127.0.0.1")
         metrics_port = environment.integer("METRICS_PORT", 0, maximum=65_535)
+        delay = environment.limit_seconds("SHUTDOWN_DELAY", 2.0)
         provide_database()
         _check_settings()
         _prepare(migrate=environment.flag("MIGRATE", default=True))
         _allow_many_files()
-        with _metrics(metrics_host, metrics_port):
-            _serve(host, port, workers, threads)
+        with _metrics(metrics_host, metrics_port), stop_notice() as announce_stop:
+            _serve(host, port, workers, threads, delay, announce_stop)
     except SettingError as error:
         raise SystemExit(f"Configuration error: {error}") from None
 
@@ -66,7 +70,9 @@ def _metrics(host: str, port: int) -> AbstractContextManager[None]:
     return served_metrics(host, port) if port else nullcontext()
 
 
-def _serve(host: str, port: int, workers: int, threads: int) -> None:
+def _serve(  # noqa: PLR0917 - one for each setting
+    host: str, port: int, workers: int, threads: int, delay: float, announce_stop: Callable[[], None]
+) -> None:
     # Read by the allocator of granian's native side when it is loaded. By itself it keeps memory back for each thread,
     # for a thousand streams nearly as much as they need.
     os.environ.setdefault("_RJEM_MALLOC_CONF", "narenas:1,tcache:false,dirty_decay_ms:0,muzzy_decay_ms:0")
@@ -87,6 +93,20 @@ def _serve(host: str, port: int, workers: int, threads: int) -> None:
             super()._respawn_workers(workers, *arguments, **options)
             for index in killed:
                 self.respawned_wrks.pop(index, None)
+
+        def signal_handler_interrupt(self, number: int, *arguments: Any) -> None:
+            # Ctrl-C reaches the workers too, which end by themselves then.
+            self.is_announced = number == signal.SIGTERM and not self.interrupt_signal
+            super().signal_handler_interrupt(number, *arguments)
+
+        def shutdown(self, exit_code: int = 0) -> None:
+            """Serve a little longer, because closing the listener resets what waits to be accepted."""
+            if self.interrupt_signal and self.is_announced:
+                announce_stop()
+                # A second signal ends the wait.
+                self.main_loop_interrupt.clear()
+                self.main_loop_interrupt.wait(delay)
+            super().shutdown(exit_code)
 
     print(f"Kilo Gateway listens on http://{host}:{port}", file=sys.stderr, flush=True)  # noqa: T201 - for the operator
     RespawningServer(

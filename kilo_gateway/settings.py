@@ -11,7 +11,8 @@ from whitenoise.compress import Compressor
 
 from byok.encryption import CredentialKeysError, Keyring, generate_key
 from byok.providers import base_url_overrides
-from kilo_gateway.database import data_directory, django_database
+from kilo_gateway.api_kinds import ApiKind
+from kilo_gateway.database import DatabaseLimits, data_directory, django_database
 from kilo_gateway.env import Environment, SettingError, kept_secret
 
 env = Environment()
@@ -48,10 +49,16 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
     "django_htmx",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "kilo_gateway.ui",
     "organizations",
     "organizations.modes",
     "byok",
@@ -59,12 +66,14 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "kilo_gateway.middleware.RequestIdMiddleware",
+    "kilo_gateway.content_policy.ContentPolicyMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -107,8 +116,14 @@ TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
 
 # ---------------------------------------------------------------- database
+# A catalog sync keeps a transaction open while it reads, so the two limits belong together.
+CATALOG_SYNC_TIMEOUT = env.seconds("CATALOG_SYNC_TIMEOUT", 120.0)
+_limits = DatabaseLimits.from_environment(env, sync_seconds=CATALOG_SYNC_TIMEOUT)
+DATABASE_PGBOUNCER = _limits.pgbouncer
 DATABASES = {
-    "default": django_database(env.text("DATABASE_URL"), pool_size=env.integer("DATABASE_POOL_SIZE", 8, minimum=2))
+    "default": django_database(
+        env.text("DATABASE_URL"), pool_size=env.integer("DATABASE_POOL_SIZE", 8, minimum=2), limits=_limits
+    )
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -123,11 +138,77 @@ AUTH_PASSWORD_VALIDATORS = [
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_AGE = 7 * 24 * 3600
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "/"
+PASSWORD_RESET_TIMEOUT = 3600
+ACCOUNT_ADAPTER = "organizations.accounts.adapter.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+# Email addresses are proved before there is an account: by an invitation, by staff, by the identity provider.
+ACCOUNT_EMAIL_VERIFICATION = SOCIALACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_PASSWORD_RESET_TOKEN_GENERATOR = "django.contrib.auth.tokens.PasswordResetTokenGenerator"  # noqa: S105 - a class
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_LOGOUT_REDIRECT_URL = LOGIN_URL
+ACCOUNT_REAUTHENTICATION_TIMEOUT = 600
+ACCOUNT_DEFAULT_HTTP_PROTOCOL = _base.scheme
+# The forms count attempts in the database (organizations.attempts), which all processes share.
+ACCOUNT_RATE_LIMITS = False
+ACCOUNT_FORMS = {
+    "login": "organizations.accounts.forms.SignInForm",
+    "reset_password": "organizations.accounts.forms.ResetRequestForm",
+    "reset_password_from_key": "organizations.accounts.forms.ResetForm",
+    "change_password": "organizations.accounts.forms.PasswordChangeForm",
+    "set_password": "organizations.accounts.forms.FirstPasswordForm",
+    "reauthenticate": "organizations.accounts.forms.PasswordAgainForm",
+}
+MFA_ADAPTER = "byok.second_factors.SealedSecondFactors"
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+MFA_TOTP_ISSUER = "Kilo Gateway"
+# The code before and the one after are good too: clocks differ.
+MFA_TOTP_TOLERANCE = 1
+MFA_ALLOW_UNVERIFIED_EMAIL = True
+MFA_FORMS = {
+    "authenticate": "organizations.accounts.forms.SecondFactorForm",
+    "reauthenticate": "organizations.accounts.forms.SecondFactorAgainForm",
+    "activate_totp": "organizations.accounts.forms.SecondFactorSetUpForm",
+}
+SOCIALACCOUNT_ADAPTER = "organizations.accounts.oidc.OidcAdapter"
+SOCIALACCOUNT_LOGIN_ON_GET = False
+SOCIALACCOUNT_QUERY_EMAIL = True
+OIDC_ISSUER = env.url("OIDC_ISSUER")
+OIDC_CLIENT_ID = env.text("OIDC_CLIENT_ID")
+OIDC_CLIENT_SECRET = env.text("OIDC_CLIENT_SECRET")
+OIDC_NAME = env.text("OIDC_NAME", "single sign-on")
+OIDC_EMAIL_DOMAINS = frozenset(domain.lower() for domain in env.words("OIDC_EMAIL_DOMAINS"))
+OIDC_TRUST_EMAIL = env.flag("OIDC_TRUST_EMAIL", default=False)
+if OIDC_ISSUER and not (OIDC_CLIENT_ID and OIDC_CLIENT_SECRET):
+    raise SettingError("OIDC_CLIENT_ID and OIDC_CLIENT_SECRET are missing: OIDC_ISSUER needs both.")
+
+# ---------------------------------------------------------------- mail
+_mail = env.mail("EMAIL_URL")
+EMAIL_BACKEND = (
+    "django.core.mail.backends.smtp.EmailBackend" if _mail else "django.core.mail.backends.console.EmailBackend"
+)
+if _mail:
+    EMAIL_HOST, EMAIL_PORT = _mail.host, _mail.port
+    EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _mail.user, _mail.password
+    EMAIL_USE_SSL, EMAIL_USE_TLS = _mail.is_ssl, _mail.is_starttls
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text("EMAIL_FROM", f"Kilo Gateway <no-reply@{_base.hostname}>")
+
+# ---------------------------------------------------------------- web security
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 X_FRAME_OPTIONS = "DENY"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+CSRF_FAILURE_VIEW = "kilo_gateway.error_pages.csrf_failure"
 TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
 if TRUSTED_PROXIES:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
@@ -153,6 +234,8 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "0.1.0",
     "SCHEMA_PATH_PREFIX": r"/api",
     "COMPONENT_SPLIT_REQUEST": True,
+    # It stands in fields of several names.
+    "ENUM_NAME_OVERRIDES": {"ApiKindEnum": [kind.value for kind in ApiKind]},
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "kilo_gateway.api_schema.list_sections",
@@ -165,16 +248,23 @@ OPENROUTER_BASE_URL = env.url("OPENROUTER_BASE_URL", "https://openrouter.ai/api/
 VERCEL_AI_GATEWAY_API_KEY = env.text("VERCEL_AI_GATEWAY_API_KEY")
 VERCEL_AI_GATEWAY_BASE_URL = env.url("VERCEL_AI_GATEWAY_BASE_URL", "https://ai-gateway.vercel.sh/v1")
 PROVIDER_BASE_URLS = base_url_overrides(os.environ)
+ALLOW_PRIVATE_UPSTREAMS = env.flag("ALLOW_PRIVATE_UPSTREAMS", default=False)
 UPSTREAM_CONNECT_TIMEOUT = env.seconds("UPSTREAM_CONNECT_TIMEOUT", 5.0)
 UPSTREAM_FIRST_BYTE_TIMEOUT = env.seconds("UPSTREAM_FIRST_BYTE_TIMEOUT", 300.0)
 UPSTREAM_IDLE_TIMEOUT = env.seconds("UPSTREAM_IDLE_TIMEOUT", 300.0)
 CATALOG_SYNC = env.flag("CATALOG_SYNC", default=True)
-CATALOG_SYNC_TIMEOUT = env.seconds("CATALOG_SYNC_TIMEOUT", 120.0)
 
 # ---------------------------------------------------------------- the proxy
 MAX_REQUEST_BYTES = env.integer("MAX_REQUEST_BYTES", 32 * 1024 * 1024, minimum=1024)
 RATE_LIMIT_PER_KEY = env.integer("RATE_LIMIT_PER_KEY", 0)
+# For rate limits only. Django's cache stays in the process: nothing that has to be shared is kept in it.
+CACHE_URL = env.redis("CACHE_URL")
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_BYTES
+# The model policy's form has a field for each model of the catalog, of which it keeps at most 5,000.
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 8_000
+
+# ---------------------------------------------------------------- usage
+USAGE_RETENTION_DAYS = env.integer("USAGE_RETENTION_DAYS", 0, maximum=36_500)
 
 # ---------------------------------------------------------------- the release toggle
 POSTHOG_API_KEY = env.text("POSTHOG_API_KEY")
@@ -183,6 +273,11 @@ POSTHOG_HOST = env.url("POSTHOG_HOST", "https://us.i.posthog.com")
 if POSTHOG_PERSONAL_API_KEY and not POSTHOG_API_KEY:
     raise SettingError("POSTHOG_API_KEY is missing: POSTHOG_PERSONAL_API_KEY alone does not name a project.")
 ORGANIZATION_AUTO_ROLLOUT = env.choice("ORGANIZATION_AUTO_ROLLOUT", "on", ("on", "off"))
+
+# ---------------------------------------------------------------- traces
+# What else begins with OTEL_ is read by OpenTelemetry itself.
+OTEL_EXPORTER_OTLP_ENDPOINT = env.url("OTEL_EXPORTER_OTLP_ENDPOINT")
+OTEL_EXPORTER_OTLP_HEADERS = env.text("OTEL_EXPORTER_OTLP_HEADERS")
 
 # ---------------------------------------------------------------- logs
 LOG_FORMAT = env.choice("LOG_FORMAT", "console" if DEBUG else "json", ("console", "json"))

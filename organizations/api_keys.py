@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID, uuid4
 
 from django.db import transaction
 
@@ -41,14 +42,19 @@ def api_key_create(
     organization: Organization | None = None,
     default_mode: str = "",
     expires_at: datetime | None = None,
+    key_id: UUID | None = None,
 ) -> NewApiKey:
     """Make a key for a person, bound to an organization or not, and note it in the audit log.
+
+    Args:
+        key_id: Of the row, where the caller has one that nobody guesses.
 
     Raises:
         ValidationError: a field has no valid value.
     """
     secret = Secret(f"{PREFIX}{secrets.token_urlsafe(32)}")
     row = ApiKey(
+        id=key_id or uuid4(),
         user=user,
         organization=organization,
         name=name.strip(),

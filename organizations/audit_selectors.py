@@ -15,6 +15,7 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import BooleanField, Case, Q, QuerySet, Value, When
 
+from organizations.audit import row_hash
 from organizations.models import AuditAction, AuditLog
 
 PAGE: Final = 100
@@ -48,15 +49,12 @@ class AuditFilter:
         return not self.text and (self.action is None or self.actor is None)
 
 
-@dataclass(frozen=True, slots=True)
-class AuditPage:
-    """Rows, newest first; `next_cursor` leads to the older ones.
-
-    A page may have fewer rows than fit, even none, and still a next one: then enough was looked through for one page.
-    """
-
-    rows: list[AuditLog]
-    next_cursor: int | None
+def id_or_email(text: str) -> UUID | str:
+    """How an actor is said in an address: as an id, or as an email address."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +63,32 @@ class ChainHead:
 
     sequence: int = 0
     hash: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPage:
+    """Rows, newest first; `next_cursor` leads to the older ones, `head` is the chain's at that moment.
+
+    A page may have fewer rows than fit, even none, and still a next one: then enough was looked through for one page.
+    """
+
+    rows: list[AuditLog]
+    next_cursor: int | None
+    head: ChainHead
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One row, and how it stands in its chain.
+
+    Attributes:
+        is_intact: It says what its hash was made of, and follows the row before it.
+        is_newest: No row comes after it.
+    """
+
+    row: AuditLog
+    is_intact: bool
+    is_newest: bool
 
 
 def chain_head(organization_id: UUID) -> ChainHead:
@@ -76,14 +100,28 @@ def chain_head(organization_id: UUID) -> ChainHead:
 
 def audit_page(organization_id: UUID, wanted: AuditFilter, *, cursor: int | None = None) -> AuditPage:
     """The newest wanted rows, or those older than the one with the number `cursor`. Four queries at most."""
-    low, high = _range(organization_id, wanted, chain_head(organization_id))
+    head = chain_head(organization_id)
+    low, high = _range(organization_id, wanted, head)
     if cursor is not None:
         high = min(high, cursor - 1)
     edge = low if wanted.has_index else max(low, high - WINDOW + 1)
     rows = list(_matching(organization_id, wanted, edge, high).order_by("-sequence")[: PAGE + 1])
     if len(rows) > PAGE:
-        return AuditPage(rows[:PAGE], rows[PAGE - 1].sequence)
-    return AuditPage(rows, edge if edge > low else None)
+        return AuditPage(rows[:PAGE], rows[PAGE - 1].sequence, head)
+    return AuditPage(rows, edge if edge > low else None, head)
+
+
+def audit_entry(organization_id: UUID, sequence: int) -> AuditEntry | None:
+    """The row with this number, checked against the row before it; None when there is none. One query."""
+    around = AuditLog.objects.filter(
+        organization_id=organization_id, sequence__gte=sequence - 1, sequence__lte=sequence + 1
+    )
+    rows = {row.sequence: row for row in around}
+    if sequence not in rows:
+        return None
+    row, before = rows[sequence], rows.get(sequence - 1)
+    follows = row.previous_hash == (before.hash if before else "") and (before is not None or sequence == 1)
+    return AuditEntry(row, follows and row.hash == row_hash(row), sequence + 1 not in rows)
 
 
 def audit_batches(organization_id: UUID, wanted: AuditFilter, head: ChainHead) -> Iterator[list[AuditLog]]:

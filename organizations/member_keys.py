@@ -27,6 +27,9 @@ from organizations.refusals import conflict, invalid, invalid_fields, role_requi
 from organizations.services import api_key_revoke
 
 OWN_KEYS: Final = "You may not have API keys here."
+MADE_BEFORE: Final = (
+    "A key was made from this form before, and it was shown then: it is in the list. No second one was made."
+)
 _MODE: Final = re.compile(r"[a-z0-9-]{0,50}")
 
 
@@ -38,10 +41,17 @@ def member_key_create(
     scopes: Sequence[Scope],
     default_mode: str = "",
     expires_at: datetime | None = None,
+    key_id: UUID | None = None,
 ) -> NewApiKey:
     """Make a key for the acting person, bound to the organization: it reaches what he does there, never more.
 
     For oneself only. A key acts as its person, so one made for somebody else would lend his rights to whoever made it.
+
+    Args:
+        key_id: Chosen by who asks, so that asking twice makes one key.
+
+    Raises:
+        GatewayError: 409 `api_key_exists` when there is a key with this id, besides what is said above.
     """
     if acting.user is None:
         raise role_required("A key is made by the person whose it is.")
@@ -50,6 +60,8 @@ def member_key_create(
     mode = _valid_mode(default_mode)
     with changing(organization_id, acting) as change:
         change.require(Ability.OWN_API_KEYS, OWN_KEYS)
+        if key_id is not None and ApiKey.objects.filter(pk=key_id).exists():
+            raise conflict(MADE_BEFORE, code="api_key_exists")
         try:
             made = api_key_create(
                 user=acting.user,
@@ -59,6 +71,7 @@ def member_key_create(
                 organization=change.organization,
                 default_mode=mode,
                 expires_at=expires_at,
+                key_id=key_id,
             )
         except ValidationError as error:
             raise invalid_fields(error.message_dict) from None

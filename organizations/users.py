@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from allauth.mfa.models import Authenticator
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import F
@@ -127,6 +128,23 @@ def second_factor_record(*, user: User, actor: audit.Actor, is_on: bool) -> None
     """Note that a person's second factor was set up or removed, in the transaction of that change."""
     told = "given a second factor" if is_on else "without a second factor from now on"
     _record_update(user, actor, told, {"second_factor": (not is_on, is_on)})
+
+
+@transaction.atomic
+def second_factor_remove(*, user: User, actor: audit.Actor) -> None:
+    """Let another person in with the password alone from now on; recovery codes go too.
+
+    Nothing is written for somebody who has no second factor.
+
+    Raises:
+        ValidationError: it is the acting person's own, for which there is a page that asks for the password.
+    """
+    if user.pk == actor.id:
+        raise ValidationError("Your own second factor you remove on the page of your account.")
+    User.objects.select_for_update().get(pk=user.pk)
+    deleted, _ = Authenticator.objects.filter(user=user).delete()
+    if deleted:
+        second_factor_record(user=user, actor=actor, is_on=False)
 
 
 def _record_update(user: User, actor: audit.Actor, told: str, changes: audit.Changes) -> None:

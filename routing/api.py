@@ -69,7 +69,8 @@ class ModelsView(CatalogView):
 
     @described(None, "List the models", answer=ModelListSerializer, parameters=[HEADER])
     def get(self, request: Request) -> Response:
-        return Response({"data": model_entries(offer_to(self.acting_organization(request)))})
+        user, _ = person_and_key(request)
+        return Response({"data": model_entries(offer_to(self.acting_organization(request), person=user))})
 
 
 class OrganizationModelsView(CatalogView):

@@ -6,12 +6,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from byok.selectors import enabled_credentials
+from byok.providers import Provider
+from byok.selectors import StoredCredential, enabled_credentials
 from kilo_gateway.api_kinds import ApiKind
 from organizations.models import Organization
+from routing.direct import direct_providers
 from routing.domain.resolve import Asked
+from routing.proxy.identity import Stamp
 from routing.resolution import Settled, resolve_locked, settle_for, world_at
-from routing.selectors import current_stamp
+from routing.selectors import Offer, current_stamp
 
 
 def explain(
@@ -25,9 +28,47 @@ def explain(
     stamp = current_stamp()
     if draft is None:
         return resolve_locked(organization.pk, stamp, asked, api_kind)
-    credentials = enabled_credentials(organization.pk)
-    stamp = replace(stamp, routing_version=organization.routing_version)
-    return settle_for(organization.plan, draft, credentials, world_at(stamp), asked, api_kind=api_kind, stamp=stamp)
+    credentials, providers = enabled_credentials(organization.pk), direct_providers(organization)
+    return _settle_draft(
+        organization, draft, asked, api_kind, credentials=credentials, providers=providers, stamp=stamp
+    )
+
+
+def explain_draft(
+    organization: Organization, draft: Mapping[str, Any], asked: Asked, api_kind: ApiKind | None, *, offer: Offer
+) -> Settled:
+    """The same for a draft of an organization whose offer has been read already: no query."""
+    return _settle_draft(
+        organization,
+        draft,
+        asked,
+        api_kind,
+        credentials=offer.credentials,
+        providers=offer.providers,
+        stamp=offer.stamp,
+    )
+
+
+def _settle_draft(
+    organization: Organization,
+    draft: Mapping[str, Any],
+    asked: Asked,
+    api_kind: ApiKind | None,
+    *,
+    credentials: Mapping[str, StoredCredential],
+    providers: Mapping[str, Provider],
+    stamp: Stamp,
+) -> Settled:
+    return settle_for(
+        organization.plan,
+        draft,
+        credentials,
+        world_at(stamp),
+        asked,
+        providers=providers,
+        api_kind=api_kind,
+        stamp=replace(stamp, routing_version=organization.routing_version),
+    )
 
 
 def explanation(settled: Settled, api_kind: ApiKind | None) -> dict[str, Any]:

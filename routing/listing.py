@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from byok.providers import Provider
-from byok.selectors import StoredCredential
+from byok.providers import KnownModel, Provider
+from byok.selectors import StoredCredential, offered_models
 from routing.catalog.index import CatalogIndex
 from routing.domain.settings import OrganizationAuto
 from routing.domain.types import ORGANIZATION_AUTO, CatalogModel, Tier, TierTable
@@ -144,27 +144,42 @@ def direct_entries(
         provider = providers.get(credential.provider_id)
         if provider is None:
             continue
-        for model in credential.offered_models or ():
+        for model in offered_models(credential, provider) or ():
             entry = _direct_entry(provider, model, listing)
             entries.setdefault(entry["id"], entry)
     return list(entries.values())
 
 
 def _direct_entry(provider: Provider, model: str, listing: Listing) -> Entry:
-    """A direct model. Its provider tells its id only; the rest is what the catalog knows of a model of that name."""
+    """A direct model. Its provider tells its id only; the rest is what the organization has written down of it, else
+    what the catalog knows of a model of that name.
+    """
     name = model.lower()
     namesake = listing.by_id.get(name) or listing.by_name.get(name)
+    written = next((known for known in provider.models if known.id.lower() == name), None)
+    context_length, top_provider = _limits(written, namesake)
     return {
         "id": f"{provider.id}/{name}",
-        "name": f"{model} ({provider.name})",
+        "name": f"{written.name if written else model} ({provider.name})",
         "created": 0,
-        "context_length": namesake["context_length"] if namesake else ASSUMED_CONTEXT_LENGTH,
+        "context_length": context_length,
         "architecture": _architecture(namesake["architecture"]["input_modalities"] if namesake else []),
         "pricing": NO_PRICE,
-        "top_provider": namesake["top_provider"] if namesake else _top_provider(ASSUMED_COMPLETION_TOKENS),
+        "top_provider": top_provider,
         "supported_parameters": PARAMETERS,
         "hasUserByokAvailable": True,
     }
+
+
+def _limits(written: KnownModel | None, namesake: Entry | None) -> tuple[int, Entry]:
+    """The context length and the top provider of a direct model."""
+    context_length = namesake["context_length"] if namesake else ASSUMED_CONTEXT_LENGTH
+    top_provider = namesake["top_provider"] if namesake else _top_provider(ASSUMED_COMPLETION_TOKENS)
+    if written is not None and written.context_length is not None:
+        context_length = written.context_length
+    if written is not None and written.max_output_tokens is not None:
+        top_provider = _top_provider(written.max_output_tokens)
+    return context_length, top_provider
 
 
 def _architecture(input_modalities: Sequence[str]) -> Entry:

@@ -10,20 +10,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 
-from byok.selectors import StoredCredential, enabled_credentials
+from byok.providers import PROVIDERS, Provider
+from byok.selectors import StoredCredential, enabled_credentials, personal_credentials
+from kilo_gateway import metrics
 from kilo_gateway.api_kinds import ApiKind
 from organizations.models import Organization
 from routing.catalog.index import current_index
 from routing.catalog.tiers import tier_table
-from routing.direct import direct_providers, without_secret
+from routing.direct import direct_providers, without_secrets
 from routing.domain.resolve import Asked, Decision, resolve
-from routing.domain.settings import MalformedSettings, parse_settings
+from routing.domain.settings import MalformedSettings, RoutingSettings, parse_settings
 from routing.domain.targets import Owner
 from routing.domain.types import Refusal, RefusalCode, World
 from routing.proxy.connections import release_connection
@@ -36,10 +38,14 @@ MAX_DECISIONS_PER_ORGANIZATION = 512
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A decision with what is needed to act on it. The credential stays encrypted here and is opened per request."""
+    """A decision with what is needed to act on it.
+
+    The credential, and the headers of a provider, stay encrypted here and are opened per request.
+    """
 
     decision: Decision
     stamp: Stamp
+    provider: Provider | None = None
     credential: StoredCredential | None = None
     data_collection: str | None = None
 
@@ -69,10 +75,10 @@ _memories_lock = threading.Lock()
 
 
 def world_at(stamp: Stamp) -> World:
-    """What the installation offers at a stamp; no query while the process already holds it."""
+    """What the installation offers everybody at a stamp; no query while the process already holds it."""
     return World(
         catalog=current_index(stamp.catalog_snapshot_id).models,
-        direct_providers=direct_providers(None),
+        direct_providers=PROVIDERS,
         tiers=tier_table(stamp.tier_version),
     )
 
@@ -83,9 +89,9 @@ def settle(caller: Caller, asked: Asked, api_kind: ApiKind) -> Settled:
     No query in the steady state. Of many requests that find nothing remembered, one resolves and the others wait.
     """
     if caller.organization_id is None:
-        return Settled(resolve(asked, None, world_at(caller.stamp), api_kind=api_kind), caller.stamp)
+        return _settle_for_person(caller, asked, api_kind)
     memory = _memories.get(caller.organization_id) or _memory_of(caller.organization_id)
-    key: Key = (asked.model, asked.mode, asked.mode_source, api_kind)
+    key: Key = (asked.written or asked.model, asked.mode, asked.mode_source, api_kind)
     if (settled := memory.recall(key, caller.stamp)) is not None:
         return settled
     with memory.lock:
@@ -97,7 +103,26 @@ def settle(caller: Caller, asked: Asked, api_kind: ApiKind) -> Settled:
             # The upstream's answer can last for minutes; the connection is wanted elsewhere in the meantime.
             release_connection()
         memory.remember(key, settled)
+        metrics.count(metrics.Event.LOCKED_RESOLUTIONS)
         return settled
+
+
+def _settle_for_person(caller: Caller, asked: Asked, api_kind: ApiKind) -> Settled:
+    """The decision for a person who acts for no organization; one query for a model of a direct provider.
+
+    Nothing tells when his own keys change, so nothing is remembered.
+    """
+    world = world_at(caller.stamp)
+    provider = PROVIDERS.get(asked.model.partition("/")[0])
+    if provider is None:
+        return Settled(resolve(asked, None, world, api_kind=api_kind), caller.stamp)
+    try:
+        credentials = personal_credentials(caller.user_id)
+    finally:
+        release_connection()
+    owner = Owner("", RoutingSettings(), without_secrets(credentials, PROVIDERS))
+    decision = resolve(asked, owner, world, api_kind=api_kind)
+    return Settled(decision, caller.stamp, provider, credentials.get(provider.id))
 
 
 def _memory_of(organization_id: UUID) -> _Memory:
@@ -116,8 +141,9 @@ def forget_everything() -> None:
 def resolve_locked(organization_id: UUID, stamp: Stamp, asked: Asked, api_kind: ApiKind | None) -> Settled:
     """Resolve one request against the organization's locked row and what is read in the same transaction.
 
-    Two queries, one row lock. The lock is the weaker `FOR NO KEY UPDATE`: it excludes every writer of routing, and does
-    not stop inserts of rows that merely refer to the organization.
+    Three queries (four when the organization has providers of its own), one row lock. The lock is the weaker `FOR NO
+    KEY UPDATE`: it excludes every writer of routing, and does not stop inserts of rows that merely refer to the
+    organization.
 
     Args:
         stamp: The catalog snapshot and tier version that this request has read; the routing version comes from the
@@ -131,9 +157,17 @@ def resolve_locked(organization_id: UUID, stamp: Stamp, asked: Asked, api_kind: 
             .get(pk=organization_id)
         )
         credentials = enabled_credentials(organization_id)
+        providers = direct_providers(organization)
     settled_at = Stamp(organization.routing_version, stamp.catalog_snapshot_id, stamp.tier_version)
     return settle_for(
-        organization.plan, organization.settings, credentials, world, asked, api_kind=api_kind, stamp=settled_at
+        organization.plan,
+        organization.settings,
+        credentials,
+        world,
+        asked,
+        providers=providers,
+        api_kind=api_kind,
+        stamp=settled_at,
     )
 
 
@@ -144,10 +178,15 @@ def settle_for(
     world: World,
     asked: Asked,
     *,
+    providers: Mapping[str, Provider],
     api_kind: ApiKind | None,
     stamp: Stamp,
 ) -> Settled:
-    """Resolve against settings given by value: the stored ones, or a draft that is to be explained. No query."""
+    """Resolve against settings given by value: the stored ones, or a draft that is to be explained. No query.
+
+    Args:
+        providers: The direct providers of this organization, which take the place of those that all have.
+    """
     try:
         parsed = parse_settings(settings)
     except MalformedSettings as error:
@@ -155,7 +194,8 @@ def settle_for(
             RefusalCode.MALFORMED_SETTINGS, f"The organization's routing settings are malformed: {error}."
         )
         return Settled(Decision(asked, None, None, refusal, ()), stamp)
-    owner = Owner(plan, parsed, {key: without_secret(value) for key, value in credentials.items()})
-    decision = resolve(asked, owner, world, api_kind=api_kind)
+    owner = Owner(plan, parsed, without_secrets(credentials, providers))
+    decision = resolve(asked, owner, replace(world, direct_providers=providers), api_kind=api_kind)
     provider_id = decision.target.provider_id if decision.target else ""
-    return Settled(decision, stamp, credentials.get(provider_id), parsed.data_collection)
+    provider = providers.get(provider_id)
+    return Settled(decision, stamp, provider, credentials.get(provider_id), parsed.data_collection)

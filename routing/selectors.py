@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from byok.providers import Provider
-from byok.selectors import StoredCredential, enabled_credentials
+from byok.providers import PROVIDERS, Provider
+from byok.selectors import StoredCredential, enabled_credentials, personal_credentials
 from kilo_gateway.api_errors import ErrorType, GatewayError
-from organizations.models import Membership, Organization
+from organizations.models import Membership, Organization, User
 from routing.catalog.cache import CatalogUnreadable
 from routing.catalog.index import CatalogIndex, CatalogProvider, current_index
 from routing.catalog.parse import provider_slug
 from routing.catalog.tiers import tier_table
-from routing.direct import direct_providers, without_secret
+from routing.direct import direct_providers, without_secrets
 from routing.domain.policy import denied, judge, policy_in_force
 from routing.domain.settings import MalformedSettings, RoutingSettings, parse_settings, state_of
 from routing.domain.targets import Owner, ValidTarget, validate_target
@@ -62,6 +62,7 @@ class Offer:
     settings: RoutingSettings
     providers: Mapping[str, Provider]
     credentials: Mapping[str, StoredCredential]
+    stamp: Stamp
 
     @property
     def plan(self) -> str:
@@ -72,8 +73,11 @@ class Offer:
         return judge(model, self.plan, self.settings)
 
 
-def offer_to(organization: Organization | None) -> Offer:
-    """Read what an organization is offered: two queries, one for a person who acts for none.
+def offer_to(organization: Organization | None, *, person: User | None = None) -> Offer:
+    """Read what an organization is offered: three queries, four when it has providers of its own.
+
+    Without an organization it is what everybody is offered, which is one query, and for a person his own keys, which is
+    one more.
 
     Raises:
         CatalogUnreadable: the catalog cannot be read, so nobody knows what is allowed.
@@ -82,7 +86,8 @@ def offer_to(organization: Organization | None) -> Offer:
     stamp = current_stamp()
     index, tiers = current_index(stamp.catalog_snapshot_id), tier_table(stamp.tier_version)
     if organization is None:
-        return Offer(index, tiers, None, RoutingSettings(), {}, {})
+        own = personal_credentials(person.pk) if person is not None else {}
+        return Offer(index, tiers, None, RoutingSettings(), PROVIDERS, own, stamp)
     try:
         settings = parse_settings(organization.settings)
     except MalformedSettings as error:
@@ -93,7 +98,7 @@ def offer_to(organization: Organization | None) -> Offer:
             code=RefusalCode.MALFORMED_SETTINGS,
         ) from error
     credentials = enabled_credentials(organization.pk)
-    return Offer(index, tiers, organization, settings, direct_providers(organization), credentials)
+    return Offer(index, tiers, organization, settings, direct_providers(organization), credentials, stamp)
 
 
 def model_entries(offer: Offer) -> list[Entry]:
@@ -154,7 +159,7 @@ def _is_valid(offer: Offer, target: str | None) -> str | None:
     """The canonical id of a target that may be used now."""
     if not target:
         return None
-    owner = Owner(offer.plan, offer.settings, {key: without_secret(value) for key, value in offer.credentials.items()})
+    owner = Owner(offer.plan, offer.settings, without_secrets(offer.credentials, offer.providers))
     world = World(offer.index.models, offer.providers, offer.tiers)
     found = validate_target(target, owner, world, mode="", api_kind=None, trace=Trace())
     return found.id if isinstance(found, ValidTarget) else None
@@ -204,4 +209,5 @@ def balances_of(memberships: list[Membership]) -> dict[UUID, int]:
     """The hosted balance of these organizations in microdollars; one for which none is kept is absent. One query."""
     ids = [membership.organization_id for membership in memberships]
     rows = HostedBalance.objects.filter(organization_id__in=ids) if ids else HostedBalance.objects.none()
-    return dict(rows.values_list("organization_id", "balance_microdollars"))
+    balances = rows.values_list("organization_id", "balance_microdollars")
+    return {organization_id: balance for organization_id, balance in balances if balance is not None}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -54,26 +54,32 @@ class SpendingState:
     spent: Spent
 
 
-def spending_state(organization_id: UUID, at: datetime) -> SpendingState:
-    """The limits of an organization and its members, and what is spent at this moment. Three queries."""
+def account_state(organization_id: UUID, at: datetime) -> SpendingState:
+    """The same without the members: the limits of an organization, and what is spent at this moment. One query."""
     account = HostedBalance.objects.filter(pk=organization_id).first() or HostedBalance(pk=organization_id)
-    rows = {row.user_id: row for row in MemberSpending.objects.filter(organization_id=organization_id)}
-    people = User.objects.filter(pk__in=rows, memberships__organization_id=organization_id).order_by("email")
     return SpendingState(
         organization=limits_of(account),
         each_member=each_member_limits(account),
-        members=tuple(
-            MemberState(
-                user_id=user_id,
-                email=email,
-                own_limits=limits_of(rows[user_id]) if rows[user_id].has_own_limits else None,
-                spent=spent_of(rows[user_id], at),
-            )
-            for user_id, email in people.values_list("pk", "email")
-        ),
+        members=(),
         balance=account.balance_microdollars,
         spent=spent_of(account, at),
     )
+
+
+def spending_state(organization_id: UUID, at: datetime) -> SpendingState:
+    """The limits of an organization and its members, and what is spent at this moment. Three queries."""
+    rows = {row.user_id: row for row in MemberSpending.objects.filter(organization_id=organization_id)}
+    people = User.objects.filter(pk__in=rows, memberships__organization_id=organization_id).order_by("email")
+    members = tuple(
+        MemberState(
+            user_id=user_id,
+            email=email,
+            own_limits=limits_of(rows[user_id]) if rows[user_id].has_own_limits else None,
+            spent=spent_of(rows[user_id], at),
+        )
+        for user_id, email in people.values_list("pk", "email")
+    )
+    return replace(account_state(organization_id, at), members=members)
 
 
 def limits_of(row: Spending) -> Limits:

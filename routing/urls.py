@@ -9,6 +9,10 @@ from routing.proxy.urls import PREFIXES
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("routing.management_api.urls")),
+    path("", include("routing.pages.urls")),
+    path("", include("routing.pages.providers_and_models.urls")),
+    path("", include("routing.pages.modes.urls")),
+    path("", include("routing.pages.usage.urls")),
     path("api/profile", api.ProfileView.as_view(), name="api-profile"),
     path("api/profile/balance", api.BalanceView.as_view(), name="api-balance"),
     path("api/defaults", api.DefaultsView.as_view(), name="api-defaults"),

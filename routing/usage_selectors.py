@@ -15,6 +15,8 @@ from routing.usage.sums import SUMS, Group, Range, SumBy, UsageScope, total, usa
 # Modes are whatever clients send, so there is no telling how many there are.
 MAX_GROUPS: Final = 500
 OVERVIEW_DAYS: Final = 30
+# As long as a range of days may be.
+LONGEST_DAYS: Final = 366
 
 
 class UsageBy(StrEnum):

@@ -26,7 +26,7 @@ from tests.support.tenants import wipe_committed_rows
 @pytest.fixture(scope="session")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway as people run it: its own processes, database and demo upstream, all real."""
-    with live_gateway(tmp_path_factory.mktemp("gateway")) as running:
+    with live_gateway(tmp_path_factory.mktemp("gateway"), ALLOW_PRIVATE_UPSTREAMS="1") as running:
         yield running
 
 

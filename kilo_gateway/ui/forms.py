@@ -14,3 +14,11 @@ class NotedRadios(forms.RadioSelect):
     def __init__(self, *args: Any, notes: Mapping[str, str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.notes = dict(notes)
+
+
+class NotedCheckboxes(forms.CheckboxSelectMultiple):
+    """The same with checkboxes, of which several can be chosen."""
+
+    def __init__(self, *args: Any, notes: Mapping[str, str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.notes = dict(notes)

@@ -28,6 +28,11 @@ class ExampleForm(forms.Form):
     email = forms.EmailField(label="Email address")
     slug = forms.CharField(label="Slug", required=False)
     role = forms.ChoiceField(label="Role", choices=[("member", "Member"), ("admin", "Admin")])
+    model = forms.CharField(
+        label="Model",
+        required=False,
+        widget=forms.TextInput({"list": "model-options", "data-combobox": True, "autocomplete": "off"}),
+    )
     notes = forms.CharField(label="Notes", widget=forms.Textarea({"rows": 3}), required=False)
     behaviour = forms.ChoiceField(
         label="Default model",
@@ -53,6 +58,16 @@ class Example:
     """What the page's template shows; the same at each call."""
 
     tabs: ClassVar = (Tab("models", "Models", 412), Tab("providers", "Providers", 38), Tab("notes", "Notes", None))
+    models: ClassVar = (
+        {"label": "Auto tiers", "choices": [{"id": "kilo-auto/balanced", "name": "Auto Balanced", "note": ""}]},
+        {
+            "label": "Hosted models",
+            "choices": [
+                {"id": "anthropic/claude-sonnet-5", "name": "Claude Sonnet 5", "note": "$2.00 / $10.00 · 1M"},
+                {"id": "openai/gpt-5-mini", "name": "GPT-5 Mini", "note": "$0.25 / $2.00 · 400K"},
+            ],
+        },
+    )
     tones: ClassVar = ("neutral", "ok", "warning", "danger", "info")
     snippet: ClassVar = 'curl https://gateway.example.com/api/gateway/v1/models \\\n  -H "Authorization: Bearer $KEY"'
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from allauth.account.adapter import get_adapter
+from allauth.mfa.models import Authenticator
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth import update_session_auth_hash
 from django.contrib.auth.password_validation import password_validators_help_text_html, validate_password
-from django.http import HttpRequest
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
 
-from kilo_gateway.admin_site import StaffAdmin
+from kilo_gateway.admin_site import StaffAdmin, confirmation, refusal_text
 from kilo_gateway.secret import Secret
 from organizations.models import User
 from organizations.staff import staff_actor
-from organizations.users import user_create, user_update
+from organizations.users import second_factor_remove, user_create, user_update
 
 if TYPE_CHECKING:
     _UserForm = forms.ModelForm[User]
@@ -72,7 +77,7 @@ class UserForm(_UserForm):
 
 @admin.register(User)
 class UserAdmin(StaffAdmin):
-    """Create people, let them in or not, make them staff."""
+    """Create people, let them in or not, make them staff, help out who has lost a second factor."""
 
     can_add = can_change = True
     form = UserForm
@@ -82,7 +87,41 @@ class UserAdmin(StaffAdmin):
     search_fields = ("email", "name")
     search_help_text = "Part of the email address or the name, or an id."
     ordering = ("email",)
-    readonly_fields = ("id", "last_login", "created_at")
+    readonly_fields = ("id", "second_factor", "last_login", "created_at")
+    actions = ("remove_second_factor",)
+
+    @admin.display(description="Second factor", boolean=True)
+    def second_factor(self, obj: User) -> bool:
+        return Authenticator.objects.filter(user=obj).exists()
+
+    @admin.action(description="Remove the second factor of the selected users")
+    def remove_second_factor(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        """Ask, then let them in with the password alone."""
+        guarded = queryset.filter(pk__in=Authenticator.objects.values("user"))
+        answer = confirmation(
+            self,
+            request,
+            guarded,
+            action="remove_second_factor",
+            title="Remove second factors",
+            question="These people sign in with the password alone from then on, until they set up another second "
+            "factor. Make sure that it is they who ask for it.",
+            button="Remove",
+        )
+        if answer is not None:
+            return answer
+        people = list(guarded)
+        try:
+            with transaction.atomic():
+                for person in people:
+                    second_factor_remove(user=person, actor=staff_actor(request))
+        except ValidationError as error:
+            self.message_user(request, refusal_text(error), messages.ERROR)
+            return None
+        for person in people:
+            get_adapter(request).send_notification_mail("mfa/email/totp_deactivated", person, email=person.email)
+        self.message_user(request, f"Removed: {', '.join(map(str, people)) or 'none'}.", messages.SUCCESS)
+        return None
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return ("email", *self.readonly_fields) if obj else ()
@@ -90,7 +129,7 @@ class UserAdmin(StaffAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         account = ("Account", {"fields": ("email", "name", "is_active", "is_staff")})
         password = ("Password" if obj is None else "New password", {"fields": ("password1", "password2")})
-        record = ("Record", {"fields": ("id", "last_login", "created_at")})
+        record = ("Record", {"fields": ("id", "second_factor", "last_login", "created_at")})
         return [account, password, record] if obj else [account, password]
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:  # noqa: FBT001 - Django's

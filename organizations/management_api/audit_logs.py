@@ -13,7 +13,7 @@ from rest_framework.response import Response
 
 from kilo_gateway.api_schema import Tag, described
 from organizations.audit_export import as_csv, as_jsonl
-from organizations.audit_selectors import AuditFilter, audit_page, chain_head
+from organizations.audit_selectors import AuditFilter, audit_page, chain_head, id_or_email
 from organizations.management_api.abilities import require
 from organizations.management_api.shapes import Text
 from organizations.management_api.time_range import TimeRange
@@ -122,18 +122,11 @@ class AuditExportView(ManagementView):
 def _wanted(query: Mapping[str, Any]) -> AuditFilter:
     return AuditFilter(
         action=AuditAction(query["action"]) if "action" in query else None,
-        actor=_id_or_email(query["actor"]) if "actor" in query else None,
+        actor=id_or_email(query["actor"]) if "actor" in query else None,
         text=query.get("text", ""),
         since=query.get("from"),
         until=query.get("to"),
     )
-
-
-def _id_or_email(text: str) -> UUID | str:
-    try:
-        return UUID(text)
-    except ValueError:
-        return text
 
 
 def _row(row: AuditLog) -> dict[str, Any]:

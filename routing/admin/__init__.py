@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from routing.admin import catalog, health, organizations, tiers, usage
+from routing.admin import catalog, health, organizations, spending, tiers, usage
 
-__all__ = ["catalog", "health", "organizations", "tiers", "usage"]
+__all__ = ["catalog", "health", "organizations", "spending", "tiers", "usage"]

@@ -89,7 +89,7 @@ class InstallationAdmin(StaffAdmin):
     list_display = ("name", "catalog_snapshot", "tier_version", "catalog_checked_at", "catalog_error")
     list_display_links = ("name",)
     list_select_related = ("catalog_snapshot",)
-    fields = ("catalog_snapshot", "catalog_checked_at", "catalog_error", "tier_version")
+    fields = ("catalog_snapshot", "catalog_checked_at", "catalog_error", "tier_version", "usage_pruned_before")
 
     @admin.display(description="Installation")
     def name(self, obj: Installation) -> str:

@@ -33,6 +33,8 @@ _LISTS: Final = (
     ("Custom modes", "modes_custommode", "organization__id__exact"),
     ("Settings versions", "organizations_settingsversion", "organization__id__exact"),
     ("Broken routes", "routing_brokenroute", "organization__id__exact"),
+    ("Hosted balance and limits", "routing_hostedbalance", "organization__id__exact"),
+    ("Spending of members", "routing_memberspending", "organization__id__exact"),
     ("Usage", "routing_usagerecord", "organization"),
     ("Audit log", "organizations_auditlog", "organization"),
 )

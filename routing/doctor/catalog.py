@@ -8,12 +8,11 @@ from datetime import timedelta
 from django.conf import settings
 from django.utils import timezone
 
+from routing.catalog.status import STALE_AFTER
 from routing.doctor.findings import Finding, failed, good, warned
 from routing.models import CatalogSnapshot, Installation
 
 CHECK = "catalog"
-# The server reads it every ten minutes.
-STALE = timedelta(hours=1)
 FAR_TOO_OLD = timedelta(days=1)
 _SYNC = "Run manage.py sync_catalog and see what it says"
 
@@ -36,7 +35,7 @@ def check_catalog() -> Iterator[Finding]:
         return
     age = timezone.now() - checked_at
     told = f"{snapshot.model_count} models from {snapshot.source}, last read {_in_words(age)} ago"
-    if age < STALE:
+    if age < STALE_AFTER:
         yield good(CHECK, f"{told}.")
         return
     mend = f"{_SYNC}; a running server does so by itself{'' if settings.CATALOG_SYNC else ', but CATALOG_SYNC is 0'}."

@@ -1,4 +1,4 @@
-"""Redis, where rate limits and what sign-in remembers are shared through it."""
+"""Redis, where rate limits are shared through it."""
 
 from __future__ import annotations
 

@@ -36,11 +36,15 @@ ROUTE_ALIASES: Mapping[str, str] = {"build": "code", "plan": "architect"}
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a request asks for, as far as routing is concerned: the model id and the mode, both normalized."""
+    """What a request asks for, as far as routing is concerned: the model id and the mode, both normalized.
+
+    `written` is the model id as the client spelled it, where that matters: before a provider that lists no models.
+    """
 
     model: str
     mode: str
     mode_source: str
+    written: str = ""
 
     @property
     def is_organization_auto(self) -> bool:
@@ -58,13 +62,16 @@ def read_request(model: str, mode_header: str = "", key_default_mode: str = "") 
     A blank header counts as absent. Only `kilo-auto/org` has a mode as suffix; elsewhere a suffix is part of the id.
     """
     model_id = model.strip().lower()
+    written = "" if model_id == model.strip() else model.strip()
     suffix = ""
     if model_id.startswith(f"{ORGANIZATION_AUTO}:"):
         model_id, _, suffix = model_id.partition(":")
+    if model_id == ORGANIZATION_AUTO:
+        written = ""
     for source, text in (("header", mode_header), ("model suffix", suffix), ("api key", key_default_mode)):
         if mode := normalized_mode(text):
-            return Asked(model_id, mode, source)
-    return Asked(model_id, "", "none")
+            return Asked(model_id, mode, source, written)
+    return Asked(model_id, "", "none", written)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +170,7 @@ def _resolve_asked_for(
     if asked.model.startswith(INTERNAL_PREFIX):
         refusal = Refusal(RefusalCode.INTERNAL_MODEL, f'"{asked.model}" is an internal model and cannot be used.')
         return trace.refuse("model", asked.model, refusal)
-    direct = validate_direct(asked.model, owner, world, api_kind=api_kind, trace=trace)
+    direct = validate_direct(asked.model, owner, world, api_kind=api_kind, trace=trace, written=asked.written)
     if direct is not None:
         return direct
     if (tier := tier_of(asked.model)) is not None:

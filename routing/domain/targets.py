@@ -103,12 +103,15 @@ def _malformed(model_id: str) -> Refusal | None:
 
 
 def validate_direct(
-    model_id: str, owner: Owner, world: World, *, api_kind: ApiKind | None, trace: Trace
+    model_id: str, owner: Owner, world: World, *, api_kind: ApiKind | None, trace: Trace, written: str = ""
 ) -> ValidTarget | Refusal | None:
     """Validate a model behind a direct provider; None when the id belongs to no direct provider.
 
     An id with a direct provider's prefix never falls through to a hosted model of the same name: without the
     credential it is refused.
+
+    Args:
+        written: The same id as a client spelled it. A provider that takes any id is asked for it in that spelling.
     """
     provider_id, _, rest = model_id.partition("/")
     provider = world.direct_providers.get(provider_id)
@@ -122,7 +125,7 @@ def validate_direct(
     if api_kind is not None and api_kind not in provider.api_kinds:
         message = f'{provider.name} does not support the API "{api_kind}" that "{model_id}" was asked with.'
         return trace.refuse("api kind", api_kind, Refusal(RefusalCode.API_KIND_NOT_SUPPORTED, message))
-    upstream_id = rest if credential.models is None else credential.models.get(rest)
+    upstream_id = credential.spelling(rest, written.partition("/")[2] or rest)
     if upstream_id is None:
         message = f'"{model_id}" is unavailable: the credential for {provider.name} offers no such model.'
         return trace.refuse("offer", model_id, Refusal(RefusalCode.MODEL_UNAVAILABLE, message))

@@ -137,12 +137,21 @@ class DirectCredential:
     """An enabled credential of the organization, without its secret.
 
     `models` maps the lower-cased id of each model that the key can use to the provider's own spelling; None when the
-    provider has no model list, and then any id is taken as it is.
+    provider has no model list, and then any id is taken as it is. With `takes_others` the provider is known to serve
+    more than it lists, and other ids are taken as well.
     """
 
     provider_id: str
     public_id: str
     models: Mapping[str, str] | None = None
+    takes_others: bool = False
+
+    def spelling(self, model_id: str, written: str) -> str | None:
+        """What the provider is asked for: its spelling of a listed model, else what was written, where that goes."""
+        listed = (self.models or {}).get(model_id)
+        if listed is not None:
+            return listed
+        return written if self.models is None or self.takes_others else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from routing.management_api.history import HistoryView, RestoreView, VersionView
 from routing.management_api.model_policy import DataCollectionView, ModelPolicyView
 from routing.management_api.modes import ModesView, ModeView
 from routing.management_api.organization_auto import DefaultModelView, FallbackView, OrganizationAutoView, RouteView
+from routing.management_api.spending_limits import SpendingLimitsView
 from routing.management_api.usage import UsageView
 
 ORGANIZATION = "api/organizations/<uuid:organization_id>"
@@ -28,5 +29,6 @@ urlpatterns = [
     path(f"{ORGANIZATION}/history", HistoryView.as_view(), name="api-history"),
     path(f"{ORGANIZATION}/history/<version:version>", VersionView.as_view(), name="api-history-version"),
     path(f"{ORGANIZATION}/history/<version:version>/restore", RestoreView.as_view(), name="api-history-restore"),
+    path(f"{ORGANIZATION}/spending-limits", SpendingLimitsView.as_view(), name="api-spending-limits"),
     path(f"{ORGANIZATION}/usage", UsageView.as_view(), name="api-usage"),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -11,15 +12,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from kilo_gateway.api_schema import Tag, described
-from organizations.callers import person_and_key
 from organizations.management_api.time_range import TimeRange
 from organizations.management_api.views import ManagementView
-from organizations.permissions import Ability, may
 from organizations.refusals import invalid
-from routing.usage_selectors import MAX_GROUPS, UsageBy, UsageGroup, usage_report
+from routing.usage.sums import Group, usage_scope, whole_days
+from routing.usage_selectors import LONGEST_DAYS, MAX_GROUPS, UsageBy, usage_report
 
 DEFAULT_RANGE: Final = timedelta(days=30)
-LONGEST_RANGE: Final = timedelta(days=366)
 ORGANIZATION: Final = "organization"
 OWN: Final = "own"
 
@@ -36,6 +35,9 @@ class UsageSumsSerializer(serializers.Serializer[Any]):
     reasoning_tokens = serializers.IntegerField()
     hosted_cost_microdollars = serializers.IntegerField(help_text="What was charged: millionths of a US dollar.")
     market_cost_microdollars = serializers.IntegerField(help_text="What it would have cost at list prices.")
+
+
+_SHOWN: Final = tuple(UsageSumsSerializer().fields)
 
 
 class UsageGroupSerializer(UsageSumsSerializer):
@@ -74,37 +76,47 @@ class UsageView(ManagementView):
 
     @described("get_usage", "Read the usage", tag=Tag.RECORDS, answer=UsageSerializer, parameters=[UsageQuery])
     def get(self, request: Request, organization_id: UUID) -> Response:
-        """The last 30 days unless `from` and `to` say otherwise; 366 at most. The whole organization's for owners,
-        admins and billing managers, for members their own.
+        """The last 30 days and today unless `from` and `to` say otherwise; 366 at most. The whole organization's for
+        owners, admins and billing managers, for members their own. Where only daily sums are kept any more, a range
+        that begins or ends inside a day has all of it.
         """
-        user, _ = person_and_key(request)
         by = UsageBy(self.query.get("group_by", UsageBy.DAY))
-        since, until = self._range()
-        everybody = may(self.membership.role, Ability.MANAGE_SPENDING)
-        report = usage_report(organization_id, by, since=since, until=until, user_id=None if everybody else user.pk)
+        scope = usage_scope(self.membership)
+        since, until = whole_days(*self._range())
+        report = usage_report(scope, by, since=since, until=until)
         return Response(
             {
-                "scope": ORGANIZATION if everybody else OWN,
+                "scope": OWN if scope.is_own else ORGANIZATION,
                 "group_by": by.value,
                 "from": since,
                 "to": until,
                 "groups": [_row(group, by) for group in report.groups],
-                "totals": report.totals,
+                "totals": _sums(report.totals),
                 "is_cut": report.is_cut,
             }
         )
 
     def _range(self) -> tuple[datetime, datetime]:
         until = self.query.get("to", datetime.now(UTC))
-        since = self.query.get("from") or until - min(DEFAULT_RANGE, until - datetime.min.replace(tzinfo=UTC))
+        since = self.query.get("from") or _first_day(until)
         if since >= until:
             raise invalid("from", "It must be in the past.")
-        if until - since > LONGEST_RANGE:
-            raise invalid("from", f"The range may have at most {LONGEST_RANGE.days} days.")
+        if until - since > timedelta(days=LONGEST_DAYS):
+            raise invalid("from", f"The range may have at most {LONGEST_DAYS} days.")
         return since, until
 
 
-def _row(group: UsageGroup, by: UsageBy) -> dict[str, Any]:
+def _first_day(until: datetime) -> datetime:
+    """The beginning of the day that is thirty days before."""
+    since = until - min(DEFAULT_RANGE, until - datetime.min.replace(tzinfo=UTC))
+    return since.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _row(group: Group, by: UsageBy) -> dict[str, Any]:
     key = str(group.key)
     email = {"email": group.label or None} if by is UsageBy.MEMBER else {}
-    return {"key": key, **email, **group.sums}
+    return {"key": key, **email, **_sums(group.sums)}
+
+
+def _sums(sums: Mapping[str, int]) -> dict[str, int]:
+    return {name: sums[name] for name in _SHOWN}

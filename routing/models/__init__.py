@@ -3,6 +3,18 @@
 from __future__ import annotations
 
 from routing.models.catalog import AutoTierRule, BrokenRoute, CatalogSnapshot, Installation
-from routing.models.usage import HostedBalance, UsageRecord
+from routing.models.spending import HostedBalance, MemberSpending, SpendingReservation
+from routing.models.usage import UsageGrain, UsageRecord, UsageRollup
 
-__all__ = ["AutoTierRule", "BrokenRoute", "CatalogSnapshot", "HostedBalance", "Installation", "UsageRecord"]
+__all__ = [
+    "AutoTierRule",
+    "BrokenRoute",
+    "CatalogSnapshot",
+    "HostedBalance",
+    "Installation",
+    "MemberSpending",
+    "SpendingReservation",
+    "UsageGrain",
+    "UsageRecord",
+    "UsageRollup",
+]

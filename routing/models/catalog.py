@@ -48,6 +48,7 @@ class Installation(models.Model):
     tier_version = models.PositiveBigIntegerField(default=1)
     catalog_checked_at = models.DateTimeField(null=True, help_text="When a sync last found the catalog good.")
     catalog_error = models.TextField(blank=True, help_text="Why the last sync left the snapshot as it was.")
+    usage_pruned_before = models.DateField(null=True, help_text="Of earlier days only the roll-ups of usage are left.")
 
     class Meta:
         constraints: ClassVar = [models.CheckConstraint(condition=Q(id=1), name="installation_single_row")]

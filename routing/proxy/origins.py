@@ -33,6 +33,8 @@ from byok.addresses import ForbiddenAddress, connect_checked
 
 # As many idle connections as streams may run in a process; more are opened when needed and dropped afterwards.
 POOL_SIZE: Final = 1024
+# So many upstreams, and so many addresses at them, are remembered.
+KEPT_ORIGINS: Final = 1024
 # What waits holds a buffer of this size: small, because a thousand streams wait at once, until much comes at a time.
 READ_BYTES: Final = 4096
 LARGE_READ_BYTES: Final = 65_536
@@ -204,12 +206,18 @@ def _urllib3_pool(url: str, verify: bool | str, proxies: dict[str, str]) -> HTTP
     pool = adapter.get_connection_with_tls_context(prepared, verify, proxies)
     adapter.cert_verify(pool, url, verify, None)  # type: ignore[no-untyped-call]  # untyped there
     if isinstance(pool, HTTPSConnectionPool) and pool.proxy is None:
-        # Else each connection reads and keeps the list of all authorities for itself.
-        context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
-        context.load_verify_locations(pool.ca_certs, pool.ca_cert_dir)
-        pool.conn_kw["ssl_context"] = context
+        # Else each connection reads and keeps the list of all authorities, nearly a megabyte, for itself.
+        pool.conn_kw["ssl_context"] = _tls_context(pool.ca_certs, pool.ca_cert_dir)
         pool.ca_certs = pool.ca_cert_dir = None
     return cast("HTTPConnectionPool", pool)
+
+
+@lru_cache(maxsize=8)
+def _tls_context(ca_certs: str | None, ca_cert_dir: str | None) -> ssl.SSLContext:
+    """One for all origins whose certificates are checked against the same authorities."""
+    context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
+    context.load_verify_locations(ca_certs, ca_cert_dir)
+    return context
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,11 +228,10 @@ class Address:
     head: str
 
 
-_origins: dict[tuple[str, bool], Origin] = {}
 _lock = threading.Lock()
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=KEPT_ORIGINS)
 def address_of(url: str, *, guarded: bool) -> Address:
     """The address that a URL stands for.
 
@@ -246,10 +253,15 @@ def address_of(url: str, *, guarded: bool) -> Address:
 
 def _origin(url: str, *, guarded: bool) -> Origin:
     with _lock:
-        found = _origins.get((url, guarded))
-        if found is None:
-            found = _origins[url, guarded] = Origin(url, guarded=guarded)
-        return found
+        return _kept_origin(url, guarded=guarded)
+
+
+@lru_cache(maxsize=KEPT_ORIGINS)
+def _kept_origin(url: str, *, guarded: bool) -> Origin:
+    """The one that was asked for longest ago is forgotten, and its kept connections are closed: an organization may
+    change the address of its upstream as often as it likes.
+    """
+    return Origin(url, guarded=guarded)
 
 
 def _host(parts: SplitResult) -> str:

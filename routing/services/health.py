@@ -5,18 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from django.db import transaction
+from django.db.models import QuerySet
 
+from byok.custom_providers import PREFIX as CUSTOM_PREFIX
 from byok.selectors import enabled_credentials
 from organizations import audit
 from organizations.models import AuditAction, Organization
 from organizations.services import lock_organization
 from routing.catalog.index import load_current_index
 from routing.catalog.tiers import load_tier_table
-from routing.direct import direct_providers, without_secret
-from routing.domain.settings import MalformedSettings, parse_settings, state_of
+from routing.direct import direct_providers, without_secrets
+from routing.domain.settings import MalformedSettings, OrganizationAuto, parse_settings, state_of
 from routing.domain.targets import Owner, validate_target
-from routing.domain.types import Refusal, Trace, World
+from routing.domain.types import Refusal, RefusalCode, TierTable, Trace, World
 from routing.models import BrokenRoute
+from routing.selectors import Offer
 
 FALLBACK = "fallback"
 
@@ -36,7 +39,9 @@ class RouteHealth:
 
 
 def route_health(organization: Organization) -> list[RouteHealth]:
-    """The health of every stored route, by slug, and of the fallback last. One query beside the catalog's."""
+    """The health of every stored route, by slug, and of the fallback last. Two queries beside the catalog's,
+    three when the organization has providers of its own.
+    """
     try:
         settings = parse_settings(organization.settings)
     except MalformedSettings as error:
@@ -44,16 +49,31 @@ def route_health(organization: Organization) -> list[RouteHealth]:
     if settings.organization_auto is None:
         return []
     credentials = enabled_credentials(organization.pk)
-    owner = Owner(organization.plan, settings, {key: without_secret(value) for key, value in credentials.items()})
-    world = World(load_current_index().models, direct_providers(organization), load_tier_table())
-    targets = [
-        *sorted(settings.organization_auto.routes.items()),
-        ("", settings.organization_auto.fallback_model or ""),
-    ]
-    return [_health(slug, target, owner, world) for slug, target in targets]
+    providers = direct_providers(organization)
+    owner = Owner(organization.plan, settings, without_secrets(credentials, providers))
+    world = World(load_current_index().models, providers, load_tier_table())
+    return [_health(slug, target, owner, world) for slug, target in _targets(settings.organization_auto)]
+
+
+def offered_health(offer: Offer) -> list[RouteHealth]:
+    """The same for an organization whose offer has been read already: no query."""
+    if offer.settings.organization_auto is None:
+        return []
+    owner = Owner(offer.plan, offer.settings, without_secrets(offer.credentials, offer.providers))
+    world = World(offer.index.models, offer.providers, offer.tiers)
+    return [_health(slug, target, owner, world) for slug, target in _targets(offer.settings.organization_auto)]
+
+
+def _targets(auto: OrganizationAuto) -> list[tuple[str, str]]:
+    """The stored routes by slug, and the fallback last, with a blank one."""
+    return [*sorted(auto.routes.items()), ("", auto.fallback_model or "")]
 
 
 def _health(slug: str, target: str, owner: Owner, world: World) -> RouteHealth:
+    prefix = target.partition("/")[0]
+    if prefix.startswith(CUSTOM_PREFIX) and prefix not in world.direct_providers:
+        reason = f'"{target}" is unavailable: the organization has no provider "{prefix}".'
+        return RouteHealth(slug, target, reason, RefusalCode.MODEL_UNAVAILABLE.value)
     result = validate_target(target, owner, world, mode=slug, api_kind=None, trace=Trace())
     if isinstance(result, Refusal):
         return RouteHealth(slug, target, result.message, result.code.value)
@@ -81,13 +101,42 @@ def _check(organization: Organization) -> list[RouteHealth]:
     except MalformedSettings:
         is_enabled = True
     broken = [health for health in route_health(organization) if health.code] if is_enabled else []
-    known = {(row.slug, row.target): row for row in BrokenRoute.objects.filter(organization=organization)}
+    _remember(organization, broken, BrokenRoute.objects.filter(organization=organization))
+    return broken
+
+
+def direct_routes_check(organization: Organization) -> None:
+    """The same for what leads to direct models only, after a change of keys. Caller holds the lock on the row.
+
+    Needs no catalog: to take a key out of use works while that cannot be read.
+    """
+    try:
+        settings = parse_settings(organization.settings)
+    except MalformedSettings:
+        return
+    if settings.organization_auto is None or not state_of(organization.plan, settings).enabled:
+        return
+    providers = direct_providers(organization)
+    owner = Owner(organization.plan, settings, without_secrets(enabled_credentials(organization.pk), providers))
+    targets = [
+        (slug, target)
+        for slug, target in _targets(settings.organization_auto)
+        if (prefix := target.partition("/")[0]) in providers or prefix.startswith(CUSTOM_PREFIX)
+    ]
+    world = World(None, providers, TierTable())
+    checked = [_health(slug, target, owner, world) for slug, target in targets]
+    rows = BrokenRoute.objects.filter(organization=organization, target__in=[target for _, target in targets])
+    _remember(organization, [health for health in checked if health.code], rows)
+
+
+def _remember(organization: Organization, broken: list[RouteHealth], rows: QuerySet[BrokenRoute]) -> None:
+    """Note what is broken and not among the known rows; forget those of them that are not broken any more."""
+    known = {(row.slug, row.target): row for row in rows}
     for health in broken:
         if known.pop((health.slug, health.target), None) is None:
             BrokenRoute.objects.create(organization=organization, slug=health.slug, target=health.target)
             _note_broken(organization, health)
     BrokenRoute.objects.filter(pk__in=[row.pk for row in known.values()]).delete()
-    return broken
 
 
 def _note_broken(organization: Organization, health: RouteHealth) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from django.http import Http404
 
+from kilo_gateway.api_errors import GatewayError
 from organizations.models import AuditAction, Organization, SettingsVersion
 from organizations.permissions import Ability
 from organizations.selectors import ROUTING_KEYS
-from routing.domain.diff import settings_difference
+from routing.domain.diff import Difference, settings_difference
 from routing.domain.settings import MalformedSettings, parse_settings
 from routing.domain.types import MAX_ROUTES, ORGANIZATION_AUTO, Refusal
 from routing.services.frame import Acting, Change, changing, stored_auto
@@ -31,13 +35,8 @@ def settings_restore(*, organization_id: UUID, acting: Acting, version: int) -> 
     toggle_asked = _sets_up_auto(organization_id, version)
     if toggle_asked:
         acting.require_toggle(organization_id)
-    with changing(organization_id, acting) as change:
-        change.require(Ability.CONFIGURE_ROUTING, ADMINS_CONFIGURE)
-        kept = _version(organization_id, version)
-        restored = {key: kept.settings[key] for key in ROUTING_KEYS if key in kept.settings}
-        others = {key: value for key, value in change.settings.items() if key not in ROUTING_KEYS}
+    with _restoring(organization_id, acting, version) as change:
         before = change.organization.settings
-        change.settings = {**others, **restored}
         differences = settings_difference(before, change.settings)
         if _differs_in_auto(before, change.settings) and not toggle_asked:
             raise conflict("Somebody changed the settings at the same time. Read them again.", code="changed_meanwhile")
@@ -53,6 +52,51 @@ def settings_restore(*, organization_id: UUID, acting: Acting, version: int) -> 
         )
         change.commit(row)
         return change.organization
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreEffects:
+    """What a restore would do.
+
+    Attributes:
+        differences: From what is in force to what would be.
+        refusal: Why it would be refused, the release toggle aside; blank when it would not.
+        broken: The routes that do not validate today, each with its reason.
+        sets_up_auto: Whether it needs the release toggle.
+    """
+
+    differences: list[Difference]
+    refusal: str
+    broken: list[dict[str, str]]
+    sets_up_auto: bool
+
+
+def settings_restore_effects(*, organization_id: UUID, acting: Acting, version: int) -> RestoreEffects:
+    """What `settings_restore` would do with the same arguments, found out under the same lock; nothing is written.
+
+    Raises what that raises, but for what does not validate, which is the answer; and does not ask the release toggle.
+    """
+    with _restoring(organization_id, acting, version) as change:
+        before = change.organization.settings
+        differences = settings_difference(before, change.settings)
+        sets_up_auto = _differs_in_auto(before, change.settings)
+        try:
+            _require_valid(change, before)
+        except GatewayError as error:
+            return RestoreEffects(differences, error.message, error.details.get("broken", []), sets_up_auto)
+        return RestoreEffects(differences, "", [], sets_up_auto)
+
+
+@contextmanager
+def _restoring(organization_id: UUID, acting: Acting, version: int) -> Iterator[Change]:
+    """A change whose settings of routing are those of the version."""
+    with changing(organization_id, acting) as change:
+        change.require(Ability.CONFIGURE_ROUTING, ADMINS_CONFIGURE)
+        kept = _version(organization_id, version)
+        restored = {key: kept.settings[key] for key in ROUTING_KEYS if key in kept.settings}
+        others = {key: value for key, value in change.settings.items() if key not in ROUTING_KEYS}
+        change.settings = {**others, **restored}
+        yield change
 
 
 def _version(organization_id: UUID, version: int) -> SettingsVersion:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from uuid import UUID
 
 from kilo_gateway.api_errors import ErrorType, GatewayError
@@ -32,29 +34,95 @@ def model_policy_set(
     While Organization Auto is on, a policy that breaks a route or the fallback is refused whole, and the answer lists
     all that would break. A concrete default model that the policy refuses is cleared, and the audit row says so.
     """
+    with _replacing(organization_id, acting, provider_allow_list, model_deny_list) as change:
+        if change.settings == change.organization.settings:
+            return change.organization
+        default = change.settings.get("default_model")
+        message = "Model policy changed"
+        before = change.organization.settings
+        changes = {
+            "provider_allow_list": (before.get("provider_allow_list"), change.settings.get("provider_allow_list")),
+            "model_deny_list": (list(before.get("model_deny_list") or []), change.settings.get("model_deny_list", [])),
+        }
+        if default == ORGANIZATION_AUTO:
+            _require_nothing_breaks(change)
+        elif _refuses_default(change):
+            del change.settings["default_model"]
+            changes["default_model"] = (default, None)
+            message += f'; the default model "{default}" is refused by it and was cleared'
+        change.commit(change.record(AuditAction.MODEL_POLICY_CHANGED, message, changes))
+        return change.organization
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyEffects:
+    """What a model policy would do to what is set up.
+
+    Attributes:
+        broken: The routes, and the fallback under its name, that it would refuse, each with its reason.
+        broken_already: The slugs of those that are refused now, too.
+        is_refused: Organization Auto is on, so that what would break has to be changed first.
+        cleared_default: The default model that would be cleared.
+    """
+
+    broken: list[dict[str, str]]
+    broken_already: frozenset[str]
+    is_refused: bool
+    cleared_default: str | None
+
+    @property
+    def is_harmless(self) -> bool:
+        return self.cleared_default is None and not self.breaks_more and not self.is_refused
+
+    @property
+    def breaks_more(self) -> bool:
+        """Whether anything breaks that works now."""
+        return any(entry["slug"] not in self.broken_already for entry in self.broken)
+
+
+def model_policy_effects(
+    *,
+    organization_id: UUID,
+    acting: Acting,
+    provider_allow_list: Sequence[str] | None,
+    model_deny_list: Sequence[str],
+) -> PolicyEffects:
+    """What `model_policy_set` would do with the same arguments, found out under the same lock; nothing is written.
+
+    Raises what that raises, but for what would break, which is the answer.
+    """
+    with _replacing(organization_id, acting, provider_allow_list, model_deny_list) as change:
+        is_stored = change.organization.settings.get("org_auto_model") is not None
+        broken = breaking(change) if is_stored else []
+        edited, change.settings = change.settings, change.organization.settings
+        already = frozenset(entry["slug"] for entry in breaking(change)) if broken else frozenset()
+        change.settings = edited
+        default = change.settings.get("default_model")
+        is_on = default == ORGANIZATION_AUTO
+        cleared = default if not is_on and _refuses_default(change) else None
+        return PolicyEffects(broken, already, is_on and bool(broken), cleared)
+
+
+@contextmanager
+def _replacing(
+    organization_id: UUID, acting: Acting, provider_allow_list: Sequence[str] | None, model_deny_list: Sequence[str]
+) -> Iterator[Change]:
+    """A change whose settings have the new policy; they are untouched when it is the stored one."""
     allowed = None if provider_allow_list is None else _providers(provider_allow_list)
     refused = _models(model_deny_list)
     with changing(organization_id, acting) as change:
         change.require(Ability.CONFIGURE_ROUTING, ADMINS_CONFIGURE)
         change.require_enterprise()
         before = (change.settings.get("provider_allow_list"), list(change.settings.get("model_deny_list") or []))
-        if before == (allowed, refused):
-            return change.organization
-        _edit(change, allowed, refused)
-        default = change.settings.get("default_model")
-        message = "Model policy changed"
-        changes = {
-            "provider_allow_list": (before[0], allowed),
-            "model_deny_list": (before[1], refused),
-        }
-        if default == ORGANIZATION_AUTO:
-            _require_nothing_breaks(change)
-        elif default and isinstance(change.validate(default), Refusal):
-            del change.settings["default_model"]
-            changes["default_model"] = (default, None)
-            message += f'; the default model "{default}" is refused by it and was cleared'
-        change.commit(change.record(AuditAction.MODEL_POLICY_CHANGED, message, changes))
-        return change.organization
+        if before != (allowed, refused):
+            _edit(change, allowed, refused)
+        yield change
+
+
+def _refuses_default(change: Change) -> bool:
+    """Whether the settings as edited so far refuse a concrete default model."""
+    default = change.settings.get("default_model")
+    return bool(default) and isinstance(change.validate(default), Refusal)
 
 
 def _edit(change: Change, allowed: list[str] | None, refused: list[str]) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from typing import Any, Final
 from uuid import UUID
@@ -24,7 +25,7 @@ from organizations.modes.models import CustomMode
 from organizations.permissions import Ability
 from routing.services.frame import Acting, Change, changing, stored_auto
 from routing.services.organization_auto import KEY, edit_route, valid_slug
-from routing.services.refusals import conflict, invalid, invalid_fields
+from routing.services.refusals import changed_meanwhile, conflict, invalid, invalid_fields
 
 MAX_MODES: Final = 500
 
@@ -81,8 +82,14 @@ def mode_create(
         return mode
 
 
-def mode_update(*, organization_id: UUID, mode_id: UUID, acting: Acting, edit: ModeEdit) -> CustomMode | None:
+def mode_update(
+    *, organization_id: UUID, mode_id: UUID, acting: Acting, edit: ModeEdit, seen_at: datetime | None = None
+) -> CustomMode | None:
     """Change a mode. Renaming the slug of a mode with a route moves the route along.
+
+    Args:
+        seen_at: The `updated_at` of what the acting person has seen, if he says so; another one refuses the change,
+            because texts of a mode change without a new routing version.
 
     Returns:
         The mode; None when it was an override that now equals its built-in mode and therefore was removed.
@@ -90,7 +97,7 @@ def mode_update(*, organization_id: UUID, mode_id: UUID, acting: Acting, edit: M
     _ask_toggle(acting, organization_id, edit.route_model)
     with changing(organization_id, acting) as change:
         change.require(Ability.EDIT_MODES, "You may not edit modes here.")
-        mode = _locked_mode(change, mode_id)
+        mode = _locked_mode(change, mode_id, seen_at)
         before = {"name": mode.name, "slug": mode.slug, "config": mode.config}
         _apply(change, mode, edit)
         changes = {key: (before[key], getattr(mode, key)) for key in before if before[key] != getattr(mode, key)}
@@ -133,15 +140,17 @@ def mode_delete(
     acting: Acting,
     preserve_route: bool = False,
     route_model: RouteModel = AS_IT_IS,
+    seen_at: datetime | None = None,
 ) -> None:
     """Delete a custom mode and its route, or revert an override to its built-in mode.
 
     Reverting removes the route too, unless `preserve_route` keeps it; `route_model` sets it in the same change.
+    `seen_at`: as of `mode_update`.
     """
     _ask_toggle(acting, organization_id, route_model)
     with changing(organization_id, acting) as change:
         change.require(Ability.EDIT_MODES, "You may not edit modes here.")
-        mode = _locked_mode(change, mode_id)
+        mode = _locked_mode(change, mode_id, seen_at)
         is_override = mode.slug in BUILT_IN_MODES
         if not is_override and route_model is not AS_IT_IS:
             raise invalid("route_model", "A mode that is deleted takes its route along: leave route_model out.")
@@ -238,10 +247,12 @@ def equals_built_in(mode: CustomMode) -> bool:
     return built_in is not None and mode.name == built_in.name and mode.config == built_in.config
 
 
-def _locked_mode(change: Change, mode_id: UUID) -> CustomMode:
+def _locked_mode(change: Change, mode_id: UUID, seen_at: datetime | None) -> CustomMode:
     mode = CustomMode.objects.select_for_update().filter(organization=change.organization, pk=mode_id).first()
     if mode is None:
         raise Http404
+    if seen_at is not None and seen_at != mode.updated_at:
+        raise changed_meanwhile(f'The mode "{mode.slug}"', change.organization.routing_version)
     return mode
 
 

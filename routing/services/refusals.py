@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 from kilo_gateway.api_errors import GatewayError
-from organizations.refusals import conflict, invalid, invalid_fields, moved_on, plan_required, role_required
+from organizations.refusals import (
+    changed_meanwhile,
+    conflict,
+    invalid,
+    invalid_fields,
+    moved_on,
+    plan_required,
+    role_required,
+)
 from routing.domain.types import Refusal
 
-__all__ = ["conflict", "invalid", "invalid_fields", "invalid_target", "moved_on", "plan_required", "role_required"]
+__all__ = [
+    "changed_meanwhile",
+    "conflict",
+    "invalid",
+    "invalid_fields",
+    "invalid_target",
+    "moved_on",
+    "plan_required",
+    "role_required",
+]
 
 
 def invalid_target(field: str, refusal: Refusal, *, slug: str = "") -> GatewayError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,7 +17,7 @@ from byok.outbound import Failure, Fetched, OutboundFailed, fetch
 from byok.providers import PROVIDERS, KeyStyle, UnsendableSecretError
 from kilo_gateway.secret import Secret
 from tests.e2e.lab import eventually, self_signed
-from tests.e2e.scripted import Line, ScriptedUpstream
+from tests.e2e.scripted import Line, ScriptedUpstream, with_raw_server
 
 pytestmark = pytest.mark.django_db
 SECRET = Secret("sk-canary-of-outbound-1234")
@@ -110,6 +111,34 @@ def test_the_deadline_is_for_all_of_it(provider: ScriptedUpstream, script: Calla
     assert fails(provider, seconds=0.3, limit_bytes=10**9) in {Failure.TIMED_OUT, Failure.BROKEN}
     assert time.monotonic() - started < 5
     assert eventually(lambda: provider.open_connections == 0), "the connection is not left behind"
+
+
+def test_a_tls_handshake_that_stalls_has_no_time_of_its_own(
+    provider: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that begins when the deadline has passed ends at once."""
+    resolve, resolved = socket.getaddrinfo, threading.Event()
+
+    def late(*args: Any, **options: Any) -> Any:
+        resolved.wait(10)
+        return resolve(*args, **options)
+
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            while connection.recv(4096):
+                pass
+
+    def ask_over_tls() -> None:
+        monkeypatch.setattr(socket, "getaddrinfo", late)
+        url = f"https://{provider.base_url.partition('://')[2]}/v1"
+        with pytest.raises(OutboundFailed) as raised:
+            fetch(KNOWN, "GET", url, SECRET, limit_bytes=1000, deadline_seconds=2.0)
+        assert raised.value.failure is Failure.TIMED_OUT
+        resolved.set()
+        assert eventually(lambda: "outbound" not in {thread.name for thread in threading.enumerate()}, 1.0)
+
+    with_raw_server(provider, serve, ask_over_tls)
 
 
 def test_a_name_that_takes_its_time(provider: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch) -> None:

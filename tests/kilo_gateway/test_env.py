@@ -216,6 +216,39 @@ def refusal() -> str:
     return message
 
 
+class TestRedis:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "redis://127.0.0.1",
+            "redis://127.0.0.1:6379/0",
+            "rediss://:password@cache.example.com:6380/15",
+            "redis://[::1]/",
+        ],
+    )
+    def test_it_works(self, text: str) -> None:
+        assert Environment({"CACHE_URL": text}).redis("CACHE_URL") == text
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "redis",
+            f"http://:{CANARY}@cache.example.com",
+            "redis://",
+            f"redis://:{CANARY}@/0",
+            f"redis://:{CANARY}@host:0",
+            f"redis://:{CANARY}@host:port",
+            f"redis://:{CANARY}@host/first",
+            f"memcached://:{CANARY}@host",
+        ],
+    )
+    def test_malformed(self, text: str) -> None:
+        message = message_of({"CACHE_URL": text}, "redis", "CACHE_URL")
+        assert message.startswith("CACHE_URL must look like")
+        assert CANARY not in message
+
+
 class TestMail:
     @pytest.mark.parametrize(
         ("text", "host", "port", "ssl", "starttls"),

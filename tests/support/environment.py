@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from kilo_gateway.database import provide_database
+from kilo_gateway.database import lift_statement_timeout, provide_database
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,6 +24,12 @@ for name in (
     "POSTHOG_HOST",
     "ORGANIZATION_AUTO_ROLLOUT",
     "RATE_LIMIT_PER_KEY",
+    "EMAIL_URL",
+    "OIDC_ISSUER",
+    "OIDC_CLIENT_ID",
+    "OIDC_CLIENT_SECRET",
+    "CACHE_URL",
+    "ALLOW_PRIVATE_UPSTREAMS",
 ):
     os.environ.pop(name, None)
     os.environ.pop(f"{name}_FILE", None)
@@ -33,4 +39,6 @@ os.environ.update(
     LOG_FORMAT="console",
     CATALOG_SYNC="0",
 )
+# As in a command: what a test makes of rows may take its time.
+lift_statement_timeout()
 provide_database()

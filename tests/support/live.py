@@ -14,7 +14,7 @@ import urllib.request
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,7 @@ def gateway_environment(database_url: str, data_dir: Path, **settings: str) -> d
         "HOST": "127.0.0.1",
         "WORKERS": "1",
         "CATALOG_SYNC": "0",
+        "SHUTDOWN_DELAY": "0",
         "LOG_FORMAT": "json",
         "PYTHONDONTWRITEBYTECODE": "1",
         **settings,
@@ -167,7 +168,8 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def live_gateway(folder: Path, *, seeded: bool = True, **settings: str) -> Iterator[Gateway]:
-    """A seeded gateway with its demo upstream as both the hosted upstream and the direct provider `neuralwatt`.
+    """A seeded gateway with its demo upstream as the hosted upstream and as the direct providers `neuralwatt` and
+    `anthropic-byok`.
 
     Settings given here replace the usual ones, the addresses of the upstreams included.
     """
@@ -178,17 +180,30 @@ def live_gateway(folder: Path, *, seeded: bool = True, **settings: str) -> Itera
             "OPENROUTER_API_KEY": "demo-hosted-key-0001",
             "OPENROUTER_BASE_URL": f"{upstream.base_url}/api/v1",
             "PROVIDER_BASE_URL_NEURALWATT": f"{upstream.base_url}/v1",
+            "PROVIDER_BASE_URL_ANTHROPIC_BYOK": f"{upstream.base_url}/v1",
         }
         environment = gateway_environment(database_url, folder / "data", **{**usual, **settings})
         log_file = folder / "server.log"
         with running_server(environment, log_file) as process:
             gateway = Gateway(f"http://127.0.0.1:{port}", {}, upstream, environment, process, log_file)
             if seeded:
-                gateway.seed = _seed(gateway)
+                gateway.seed = seed(gateway)
             yield gateway
 
 
-def _seed(gateway: Gateway) -> dict[str, Any]:
+@contextmanager
+def server_beside(gateway: Gateway, folder: Path, **settings: str) -> Iterator[Gateway]:
+    """Another server on the same database, with the same upstreams, and with these settings in place of the usual."""
+    environment = {**gateway.environment, "MIGRATE": "0", "PORT": str(free_port()), **settings}
+    port = environment["PORT"]
+    log_file = folder / f"server-{port}.log"
+    with running_server(environment, log_file) as process:
+        url = f"http://127.0.0.1:{port}"
+        yield replace(gateway, base_url=url, environment=environment, process=process, log_file=log_file)
+
+
+def seed(gateway: Gateway) -> dict[str, Any]:
+    """Fill its database with the demo; what `seed_demo` says of it."""
     done = gateway.manage("seed_demo", "--json")
     if done.returncode:
         raise AssertionError(f"seed_demo failed: {done.stderr[-4000:]}")

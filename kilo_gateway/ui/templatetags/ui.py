@@ -208,9 +208,13 @@ def snippet(text: str, *, id: str, label: str, wrap: bool = False) -> dict[str, 
 
 
 @register.inclusion_tag("partials/tabs.html")
-def tabs(entries: Sequence[Any], current: str, *, label: str) -> dict[str, Any]:
-    """Links to the parts of a page; each entry has `key`, `label`, `href` and perhaps `count`."""
-    return {"entries": entries, "current": current, "label": label}
+def tabs(entries: Sequence[Any], current: str, *, label: str, part: str = "") -> dict[str, Any]:
+    """Links to the parts of a page; each entry has `key`, `label`, `href` and perhaps `count`.
+
+    Args:
+        part: The id of the element that alone changes, the tabs in it; without JavaScript the page goes there.
+    """
+    return {"entries": entries, "current": current, "label": label, "part": part}
 
 
 @register.inclusion_tag("partials/pages.html")

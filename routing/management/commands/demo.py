@@ -83,6 +83,8 @@ def _require_free_port(host: str, port: int) -> None:
 def _start_server(upstream_url: str) -> subprocess.Popen[bytes]:
     environment = os.environ | {
         "MIGRATE": "0",
+        # Nothing is in front that would have to notice.
+        "SHUTDOWN_DELAY": "0",
         "LOG_FORMAT": os.environ.get("LOG_FORMAT", "console"),
         "OPENROUTER_API_KEY": "demo-hosted-key",
         "OPENROUTER_BASE_URL": f"{upstream_url}/api/v1",

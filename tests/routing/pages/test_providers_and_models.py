@@ -188,8 +188,8 @@ class TestSaving:
         assert answer.status_code == 422
         part = answer.content.decode()
         assert "it would break routes of Organization Auto" in part
-        assert 'class="anywhere">ask</th>' in part
-        assert 'class="anywhere">fallback</th>' in part
+        assert 'class="nowrap">ask</th>' in part
+        assert 'class="nowrap">fallback</th>' in part
         assert ">code</th>" not in part
         assert "Save all the same" not in part
         assert "<main" not in part
@@ -203,7 +203,7 @@ class TestSaving:
         assert answer.status_code == 422
         assert "Save all the same" in page
         assert f"The default model <code>{GPT}</code> would be refused" in page
-        assert 'class="anywhere">code</th>' in page
+        assert 'class="nowrap">code</th>' in page
         assert save(team, policy_form(team, deny=(GPT,), confirm="yes")).status_code == 303
         assert team.settings["model_deny_list"] == [GPT]
         assert "default_model" not in team.settings

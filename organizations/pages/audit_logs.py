@@ -1,0 +1,206 @@
+"""What was changed, by whom and how."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from itertools import groupby
+from typing import Any, Final
+
+from django import forms
+from django.http import Http404, HttpResponse
+
+from kilo_gateway.ui.links import with_query
+from organizations.audit_changes import Changed, changed_fields
+from organizations.audit_selectors import AuditFilter, audit_entry, audit_page, id_or_email
+from organizations.models import AuditAction, AuditLog, Via
+from organizations.pages.date_range import FROM, TO, DateRangeForm
+from organizations.pages.frame import Page, PageRequest, organization_page
+from organizations.people_selectors import members_of
+from organizations.permissions import Ability
+
+RESULTS: Final = "audit-log"
+PART: Final = {RESULTS: "audit_logs/list.html"}
+MAX_SEQUENCE: Final = 10**18
+# By the first word of an action. What is not here is in no organization's log.
+GROUPS: Final[Mapping[str, str]] = {
+    "organization_auto": "Organization Auto",
+    "mode": "Modes",
+    "settings": "Settings",
+    "byok": "Provider keys",
+    "custom_provider": "Custom providers",
+    "member": "Members",
+    "invitation": "Invitations",
+    "api_key": "API keys",
+    "organization": "Organization",
+}
+VIA_TOLD: Final[Mapping[str, str]] = {
+    Via.WEB: "web",
+    Via.API: "API",
+    Via.ADMIN: "staff",
+    Via.COMMAND: "command",
+    Via.SYSTEM: "system",
+}
+
+
+def action_label(action: str) -> str:
+    """An action in words: "Organization Auto: route set"."""
+    noun, _, rest = action.partition(".")
+    return f"{GROUPS.get(noun, noun.replace('_', ' ').capitalize())}: {_words(rest)}"
+
+
+def _words(text: str) -> str:
+    return text.replace(".", " ").replace("_", " ")
+
+
+def _grouped_actions() -> list[tuple[str, Any]]:
+    by_noun = {noun: [action.value for action in AuditAction if action.split(".")[0] == noun] for noun in GROUPS}
+    return [
+        ("", "Any"),
+        *(
+            (GROUPS[noun], [(action, _words(action.partition(".")[2]).capitalize()) for action in actions])
+            for noun, actions in by_noun.items()
+        ),
+    ]
+
+
+class AuditForm(DateRangeForm):
+    """Which rows are wanted."""
+
+    text = forms.CharField(
+        label="Search messages",
+        required=False,
+        max_length=200,
+        widget=forms.TextInput({"type": "search", "placeholder": "Mode, model, person", "autocomplete": "off"}),
+    )
+    action = forms.ChoiceField(required=False, choices=_grouped_actions)
+    actor = forms.CharField(
+        required=False,
+        max_length=254,
+        widget=forms.TextInput({"placeholder": "Email address", "list": "actors", "autocomplete": "off"}),
+    )
+
+    def wanted(self) -> AuditFilter:
+        """What the selector is asked for; what makes no sense does not matter."""
+        said = self.cleaned_data if self.is_valid() else {}
+        return AuditFilter(
+            action=AuditAction(said["action"]) if said.get("action") else None,
+            actor=id_or_email(said["actor"]) if said.get("actor") else None,
+            text=said.get("text", ""),
+            since=self.since,
+            until=self.until,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A row of the list."""
+
+    row: AuditLog
+    href: str
+    who: str
+    action: str
+    via: str
+    is_person: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """The rows of one day of UTC."""
+
+    day: date
+    name: str
+    entries: list[Entry]
+
+
+@organization_page("audit-logs", methods=("GET",), requires=Ability.READ_AUDIT_LOG)
+def audit_logs(request: PageRequest, page: Page) -> HttpResponse:
+    """The log, newest first, a hundred rows a page. Five queries at most."""
+    form = AuditForm(request.GET)
+    wanted = form.wanted()
+    cursor = _cursor(request.GET.get("cursor", ""))
+    found = audit_page(page.organization.pk, wanted, cursor=cursor)
+    path = page.url("audit-logs")
+    kept = {name: value for name, value in request.GET.items() if name in form.fields and value}
+    context = {
+        "form": form,
+        "path": path,
+        "days": list(_by_day(found.rows, path)),
+        "count": len(found.rows),
+        "head": found.head,
+        "head_rows": f"{found.head.sequence:,}",
+        "is_narrowed": bool(kept),
+        "exports": [
+            (kind.upper(), with_query(page.url("api-audit-export"), _exported(form, kept), format=kind))
+            for kind in ("csv", "jsonl")
+        ],
+        "newest": with_query(path, kept) if cursor is not None else "",
+        "older": with_query(path, kept, cursor=found.next_cursor) if found.next_cursor is not None else "",
+    }
+    if request.htmx.target != RESULTS:
+        context["actors"] = [row.user for row in members_of(page.organization.pk)]
+    return page.render("audit_logs/page.html", context, partials=PART, status=422 if form.errors else None)
+
+
+@organization_page("audit-logs", methods=("GET",), requires=Ability.READ_AUDIT_LOG)
+def audit_log(request: PageRequest, page: Page, sequence: int) -> HttpResponse:
+    """One row with all that was changed, and whether its hash still fits. One query."""
+    found = audit_entry(page.organization.pk, sequence) if sequence <= MAX_SEQUENCE else None
+    if found is None:
+        raise Http404
+    row, path = found.row, page.url("audit-logs")
+    changes: list[Changed] = changed_fields(row.changes)
+    context = {
+        "found": found,
+        "row": row,
+        "path": path,
+        "changes": changes,
+        "who": _who(row),
+        "action": action_label(row.action),
+        "via": VIA_TOLD.get(row.via, row.via),
+        "same_actor": with_query(path, {"actor": row.actor_id}),
+        "same_action": with_query(path, {"action": row.action}),
+        "older": page.url("audit-log", sequence=sequence - 1) if sequence > 1 else "",
+        "newer": "" if found.is_newest else page.url("audit-log", sequence=sequence + 1),
+    }
+    return page.render("audit_logs/entry.html", context)
+
+
+def _cursor(said: str) -> int | None:
+    """A page's place in the list; what is none counts as not given."""
+    is_number = said.isascii() and said.isdigit() and len(said) < len(str(MAX_SEQUENCE))
+    return int(said) or None if is_number else None
+
+
+def _exported(form: AuditForm, kept: Mapping[str, str]) -> dict[str, str]:
+    """The same filters as the export takes them: its end is a moment that is not included any more."""
+    if form.errors:
+        return {}
+    ends = {FROM: form.since, TO: form.until}
+    return {**kept, **{name: moment.isoformat() for name, moment in ends.items() if moment is not None}}
+
+
+def _by_day(rows: Iterable[AuditLog], path: str) -> Iterable[Day]:
+    today = datetime.now(UTC).date()
+    names = {today: "Today, ", today - timedelta(days=1): "Yesterday, "}
+    for day, of_day in groupby(rows, key=lambda row: row.created_at.astimezone(UTC).date()):
+        yield Day(day, f"{names.get(day, '')}{day:%A} {day.day} {day:%B %Y}", [_entry(row, path) for row in of_day])
+
+
+def _entry(row: AuditLog, path: str) -> Entry:
+    return Entry(
+        row=row,
+        href=f"{path}/{row.sequence}",
+        who=_who(row),
+        action=action_label(row.action),
+        via=VIA_TOLD.get(row.via, row.via),
+        is_person=row.actor_id is not None,
+    )
+
+
+def _who(row: AuditLog) -> str:
+    """Whoever it was, as he was called then."""
+    if row.actor_id is not None or row.actor_email:
+        return row.actor_name or row.actor_email or str(row.actor_id)
+    return "Command line" if row.via == Via.COMMAND else "The gateway"

@@ -1,0 +1,1 @@
+"""Providers & Models: the default model, the model policy, data collection and spending limits."""

@@ -1,0 +1,1 @@
+"""The pages about usage: sums by day, mode, model and member, and the single requests."""
