@@ -10,7 +10,7 @@ SOURCES := manage.py kilo_gateway organizations byok routing bench tests
 NO_DATABASE := DATABASE_URL=postgresql://nobody@127.0.0.1/none DATA_DIR=.data/checks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run install test bench screenshots fmt
+.PHONY: help demo run install test soak bench screenshots fmt
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test: .venv/.dev ## Everything that has to hold: lint, types, import contracts, 
 	$(NO_DATABASE) DEBUG=1 .venv/bin/mypy
 	$(NO_DATABASE) BASE_URL=https://gateway.example.com $(PY) manage.py check --deploy --fail-level WARNING
 	$(PY) -m pytest -n 2 --dist loadfile
+
+soak: .venv/.dev ## The tests of reliability in their long form: 200,000 requests, 2,000 aborted streams
+	SOAK=1 $(PY) -m pytest tests/reliability
 
 bench: .venv/.dev ## Measure the gateway against its peers on this machine; writes bench/results/
 	@$(PY) -m bench

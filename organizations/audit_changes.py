@@ -47,13 +47,17 @@ def _fields(name: str, before: Any, after: Any) -> list[Changed]:
     if any(isinstance(value, Mapping) and value for value in (before, after)) and all(
         value is None or isinstance(value, Mapping) for value in (before, after)
     ):
-        old, new = before or {}, after or {}
-        inner = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-        return [one for key in inner for one in _fields(f"{name} · {key}", old.get(key), new.get(key))]
+        was, became = before or {}, after or {}
+        inner = [key for key in {**was, **became} if was.get(key) != became.get(key)]
+        return [one for key in inner for one in _fields(f"{name} · {key}", was.get(key), became.get(key))]
     if all(value is None or isinstance(value, list) for value in (before, after)) and (before, after) != (None, None):
         return [Changed(name, _items(before, after), _items(after, before), is_list=True)]
-    sides = [() if value is None else (Part(_text(value), is_changed=True),) for value in (before, after)]
-    return [Changed(name, *sides, is_long=any("\n" in part.text for side in sides for part in side))]
+    old, new = _single(before), _single(after)
+    return [Changed(name, old, new, is_long=any("\n" in part.text for part in old + new))]
+
+
+def _single(value: Any) -> tuple[Part, ...]:
+    return () if value is None else (Part(_text(value), is_changed=True),)
 
 
 def _items(of: list[Any] | None, other: list[Any] | None) -> tuple[Part, ...]:

@@ -127,9 +127,10 @@ def key_test(request: PageRequest, page: Page, credential_id: UUID) -> HttpRespo
     """Try a key with one cheap request, ten seconds at most; the result comes in its place."""
     with page.refusals():
         tested = credential_test(owner=owner_of_page(page), acting=page.acting(), credential_id=credential_id)
-        row = _row(page, tested)
-        return _checked(page, row, f"{row.name}: {tested.last_test_message}", is_good=row.test_tone == "ok")
-    return page.failed(page.refusal, to=page.url("provider-keys"))
+    if page.refusal or page.conflict:
+        return _not_checked(page)
+    row = _row(page, tested)
+    return _checked(page, row, f"{row.name}: {tested.last_test_message}", is_good=row.test_tone == "ok")
 
 
 @organization_page(SECTION, methods=("POST",), requires=Ability.MANAGE_CREDENTIALS)
@@ -137,11 +138,17 @@ def key_discover(request: PageRequest, page: Page, credential_id: UUID) -> HttpR
     """Read the provider's list of models, ten seconds at most; the result comes in its place."""
     with page.refusals():
         found = credential_discover(owner=owner_of_page(page), acting=page.acting(), credential_id=credential_id)
-        row = _row(page, found)
-        if found.discovery_error:
-            return _checked(page, row, f"{row.name}: {found.discovery_error}", is_good=False)
-        return _checked(page, row, f"{row.name} has {_models(row.model_count or 0)} for this key.", is_good=True)
-    return page.failed(page.refusal, to=page.url("provider-keys"))
+    if page.refusal or page.conflict:
+        return _not_checked(page)
+    row = _row(page, found)
+    if found.discovery_error:
+        return _checked(page, row, f"{row.name}: {found.discovery_error}", is_good=False)
+    return _checked(page, row, f"{row.name} has {_models(row.model_count or 0)} for this key.", is_good=True)
+
+
+def _not_checked(page: Page) -> HttpResponse:
+    told = page.refusal or "The organization was changed meanwhile. Look at it again, then repeat it."
+    return page.failed(told, to=page.url("provider-keys"))
 
 
 def _checked(page: Page, row: KeyRow, told: str, *, is_good: bool) -> HttpResponse:

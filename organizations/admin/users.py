@@ -92,7 +92,7 @@ class UserAdmin(StaffAdmin):
 
     @admin.display(description="Second factor", boolean=True)
     def second_factor(self, obj: User) -> bool:
-        return Authenticator.objects.filter(user=obj).exists()
+        return bool(Authenticator.objects.filter(user=obj).exists())
 
     @admin.action(description="Remove the second factor of the selected users")
     def remove_second_factor(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:

@@ -23,17 +23,17 @@ from organizations.permissions import Ability
 RESULTS: Final = "audit-log"
 PART: Final = {RESULTS: "audit_logs/list.html"}
 MAX_SEQUENCE: Final = 10**18
-# By the first word of an action. What is not here is in no organization's log.
-GROUPS: Final[Mapping[str, str]] = {
-    "organization_auto": "Organization Auto",
-    "mode": "Modes",
-    "settings": "Settings",
-    "byok": "Provider keys",
-    "custom_provider": "Custom providers",
-    "member": "Members",
-    "invitation": "Invitations",
-    "api_key": "API keys",
-    "organization": "Organization",
+# By the first word of an action: what they are about, and how one of them begins. Others are in no organization's log.
+GROUPS: Final[Mapping[str, tuple[str, str]]] = {
+    "organization_auto": ("Organization Auto", "Organization Auto"),
+    "mode": ("Modes", "Mode"),
+    "settings": ("Settings", ""),
+    "byok": ("Provider keys", "Provider key"),
+    "custom_provider": ("Custom providers", "Custom provider"),
+    "member": ("Members", "Member"),
+    "invitation": ("Invitations", "Invitation"),
+    "api_key": ("API keys", "API key"),
+    "organization": ("Organization", "Organization"),
 }
 VIA_TOLD: Final[Mapping[str, str]] = {
     Via.WEB: "web",
@@ -45,22 +45,18 @@ VIA_TOLD: Final[Mapping[str, str]] = {
 
 
 def action_label(action: str) -> str:
-    """An action in words: "Organization Auto: route set"."""
+    """An action in words: "Organization Auto route set"."""
     noun, _, rest = action.partition(".")
-    return f"{GROUPS.get(noun, noun.replace('_', ' ').capitalize())}: {_words(rest)}"
-
-
-def _words(text: str) -> str:
-    return text.replace(".", " ").replace("_", " ")
+    words = f"{GROUPS.get(noun, ('', noun))[1]} {rest}".replace(".", " ").replace("_", " ").strip()
+    return words[:1].upper() + words[1:]
 
 
 def _grouped_actions() -> list[tuple[str, Any]]:
-    by_noun = {noun: [action.value for action in AuditAction if action.split(".")[0] == noun] for noun in GROUPS}
     return [
         ("", "Any"),
         *(
-            (GROUPS[noun], [(action, _words(action.partition(".")[2]).capitalize()) for action in actions])
-            for noun, actions in by_noun.items()
+            (label, [(action.value, action_label(action)) for action in AuditAction if action.split(".")[0] == noun])
+            for noun, (label, _) in GROUPS.items()
         ),
     ]
 
@@ -122,7 +118,7 @@ def audit_logs(request: PageRequest, page: Page) -> HttpResponse:
     cursor = _cursor(request.GET.get("cursor", ""))
     found = audit_page(page.organization.pk, wanted, cursor=cursor)
     path = page.url("audit-logs")
-    kept = {name: value for name, value in request.GET.items() if name in form.fields and value}
+    kept = {name: value for name, value in request.GET.dict().items() if name in form.fields and value}
     context = {
         "form": form,
         "path": path,

@@ -121,8 +121,8 @@ def _replacing(
 
 def _refuses_default(change: Change) -> bool:
     """Whether the settings as edited so far refuse a concrete default model."""
-    default = change.settings.get("default_model")
-    return bool(default) and isinstance(change.validate(default), Refusal)
+    default: str | None = change.settings.get("default_model")
+    return default is not None and isinstance(change.validate(default), Refusal)
 
 
 def _edit(change: Change, allowed: list[str] | None, refused: list[str]) -> None:

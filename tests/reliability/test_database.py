@@ -86,7 +86,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alone]:
 def test_it_is_killed_in_the_middle_of_streams(alone: Alone) -> None:
     """Streams run on to their end, requests are told, and after its restart nothing is lost and nothing there twice."""
     before = {reply.request_id for reply in alone.ask_many(40)}
-    alone.gateway.upstream.behave(events=30, interval_ms=100, usage=USAGE)
+    alone.gateway.upstream.behave(events=20, interval_ms=100, usage=USAGE)
     streams = [alone.send(stream=True) for _ in range(4)]
     for stream in streams:
         next(stream.pieces())

@@ -60,7 +60,15 @@ class Watched:
         """At least so many requests from a few clients; how many there were."""
         done = 0
         while done < count:
-            command = ["wrk", "-t1", f"-c{CLIENTS}", f"-d{10 if IS_LONG else 1}s", "-s", str(self.script)]
+            command = [
+                "wrk",
+                "-t1",
+                "--timeout=30s",
+                f"-c{CLIENTS}",
+                f"-d{10 if IS_LONG else 1}s",
+                "-s",
+                str(self.script),
+            ]
             said = subprocess.run(
                 [*command, f"{self.gateway.base_url}{CHAT}"], check=True, capture_output=True, text=True
             ).stdout

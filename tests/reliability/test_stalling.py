@@ -11,7 +11,7 @@ from tests.support.live import Gateway, server_beside
 
 CHAT = "chat_completions"
 WAITING = 150
-PATIENCE_SECONDS = 3
+PATIENCE_SECONDS = 2
 
 
 def test_whoever_waits_for_one_holds_nobody_else_up(gateway: Gateway, tmp_path: Path) -> None:

@@ -40,14 +40,14 @@ class RequestRow:
 
 @organization_page("usage", methods=("GET",))
 def requests(request: PageRequest, page: Page) -> HttpResponse:
-    """The list and its filters. Nine queries at most, four when only the list is wanted."""
+    """The list and its filters. Nine queries at most."""
     scope = usage_scope(page.membership)
     form = RequestsForm(request.GET)
     today = datetime.now(UTC).date()
     days = form.days(today)
-    _offer(form, scope, days, all_of_them=request.htmx.target != RESULTS)
+    _offer(form, scope, days)
     path = page.url("usage-requests")
-    kept = {name: value for name, value in request.GET.items() if name in {*form.fields, "range"}}
+    kept = {name: value for name, value in request.GET.dict().items() if name in {*form.fields, "range"}}
     found = usage_requests(
         scope, form.wanted(days), before=request.GET.get("before", ""), after=request.GET.get("after", ""), size=SIZE
     )
@@ -66,17 +66,17 @@ def requests(request: PageRequest, page: Page) -> HttpResponse:
     return page.render(
         "usage/requests.html",
         context,
-        partials={RESULTS: "usage/request_list.html"},
+        partials={RESULTS: "usage/request_part.html"},
         status=422 if form.errors else None,
     )
 
 
-def _offer(form: RequestsForm, scope: UsageScope, days: Days, *, all_of_them: bool) -> None:
-    """Fill the lists of the form with what was used in these days. Five queries, none unless all are wanted."""
+def _offer(form: RequestsForm, scope: UsageScope, days: Days) -> None:
+    """Fill the lists of the form with what was used in these days. Five queries, three of one member's."""
     span = Range(days.first, days.end)
 
     def keys(by: SumBy) -> list[str]:
-        return [str(group.key) for group in usage_groups(scope, by, span, limit=MAX_GROUPS)] if all_of_them else []
+        return [str(group.key) for group in usage_groups(scope, by, span, limit=MAX_GROUPS)]
 
     form.offer("mode", sorted((key or NONE, key or "No mode said") for key in keys(SumBy.MODE)))
     form.offer("model", sorted((key or NONE, key or "No model resolved") for key in keys(SumBy.MODEL)))
@@ -84,7 +84,7 @@ def _offer(form: RequestsForm, scope: UsageScope, days: Days, *, all_of_them: bo
     if scope.is_own:
         del form.fields["member"]
         return
-    emails = person_emails(UUID(key) for key in keys(SumBy.MEMBER)) if all_of_them else {}
+    emails = person_emails(UUID(key) for key in keys(SumBy.MEMBER))
     form.offer("member", sorted(((str(pk), email) for pk, email in emails.items()), key=lambda pair: pair[1]))
 
 

@@ -170,6 +170,15 @@ class TestChecks:
         assert "OpenAI: The provider refused the key." in text
         assert "refused" in text
 
+    @pytest.mark.parametrize("name", ["provider-key-test", "provider-key-discover"])
+    def test_somebody_was_quicker(self, team: Team, stored: Credential, provider: ScriptedUpstream, name: str) -> None:
+        client = client_of(team.alice)
+        path = url(name, team.organization, credential_id=stored.pk)
+        answer = client.post(path, {"routing_version": team.routing_version + 1})
+        assert answer.status_code == 303
+        assert "was changed meanwhile" in text_of(client.get(answer["Location"]))
+        assert provider.requests == []
+
 
 class TestSwitch:
     def test_nothing_leads_to_it(self, team: Team, stored: Credential) -> None:

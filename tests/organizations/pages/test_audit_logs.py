@@ -64,8 +64,8 @@ class TestList:
         (today,) = answer.context["days"]
         assert today.name.startswith("Today, ")
         assert [(entry.who, entry.action, entry.via) for entry in today.entries] == [
-            ("The gateway", "Organization Auto: route broken", "system"),
-            ("Alice", "Modes: updated", "web"),
+            ("The gateway", "Organization Auto route broken", "system"),
+            ("Alice", "Mode updated", "web"),
         ]
         assert last.hash in text(answer)
 
