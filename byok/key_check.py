@@ -24,7 +24,7 @@ from byok.providers import (
 )
 from kilo_gateway import strict_json
 from kilo_gateway.api_kinds import ApiKind
-from kilo_gateway.secret import MASK, Secret
+from kilo_gateway.secret import MASK, SHORTEST_WITH_LAST_FOUR, Secret
 
 DEADLINE_SECONDS: Final = 10.0
 LIMIT_BYTES: Final = 4 * 1024 * 1024
@@ -112,7 +112,7 @@ def _asked(provider: Provider, secret: Secret, models: Sequence[str], headers: H
             limit_bytes=LIMIT_BYTES,
             deadline_seconds=DEADLINE_SECONDS,
         )
-        return _verdict(answer, secret)
+        return _verdict(answer, secret, headers)
     if provider.key_check_path is not None:
         base = (override or provider.base_url).rstrip("/")
         return _verdict(
@@ -126,6 +126,7 @@ def _asked(provider: Provider, secret: Secret, models: Sequence[str], headers: H
                 deadline_seconds=DEADLINE_SECONDS,
             ),
             secret,
+            headers,
         )
     model = provider.probe_model or next((each for each in models if not _NO_CHAT.search(each)), None)
     return _one_token(provider, secret, model, headers, override) if model else _NOTHING_TO_ASK
@@ -146,7 +147,7 @@ def _one_token(provider: Provider, secret: Secret, model: str, headers: Headers,
         limit_bytes=LIMIT_BYTES,
         deadline_seconds=DEADLINE_SECONDS,
     )
-    return _verdict(answer, secret, model=model)
+    return _verdict(answer, secret, headers, model=model)
 
 
 def _smallest(kind: ApiKind, model: str) -> dict[str, Any]:
@@ -156,9 +157,9 @@ def _smallest(kind: ApiKind, model: str) -> dict[str, Any]:
     return {"model": model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
 
 
-def _verdict(answer: Fetched, secret: Secret, *, model: str = "") -> KeyCheck:
+def _verdict(answer: Fetched, secret: Secret, headers: Headers, *, model: str = "") -> KeyCheck:
     status = answer.status
-    said = provider_words(answer.body, secret)
+    said = provider_words(answer.body, secret, headers)
     if status == HTTPStatus.OK:
         return KeyCheck(KeyResult.WORKS, status, "The provider took the key.")
     if status in _BY_STATUS:
@@ -172,8 +173,11 @@ def _verdict(answer: Fetched, secret: Secret, *, model: str = "") -> KeyCheck:
     return KeyCheck(result, status, f"{sentence} {said}".strip()[:MAX_MESSAGE])
 
 
-def provider_words(body: bytes, secret: Secret) -> str:
-    """The message of an error body in which no word has more of the key than its last four characters."""
+def provider_words(body: bytes, secret: Secret, headers: Headers = ()) -> str:
+    """The message of an error body in which no word has more of the key than its last four characters.
+
+    Values of a provider's own headers, which are as secret as the key, are masked as a whole.
+    """
     try:
         found = strict_json.parse(body)
     except strict_json.NotStrictJson:
@@ -182,6 +186,10 @@ def provider_words(body: bytes, secret: Secret) -> str:
     message = error.get("message") if isinstance(error, dict) else error
     if not isinstance(message, str):
         return ""
+    for _, value in headers:
+        # So short a value is found in words that have nothing to do with it.
+        if len(value) >= SHORTEST_WITH_LAST_FOUR:
+            message = message.replace(value, MASK)
     return " ".join(MASK if _shows(word, secret) else word for word in message.split() if word.isprintable())
 
 

@@ -14,13 +14,16 @@ from organizations import audit
 from organizations.attempts import Limit, network_of
 from organizations.models import AuditAction, User, Via
 
-# Wrong passwords. The first stops who guesses, without locking the person out anywhere else; the second who guesses
-# from many addresses; the third who tries many accounts.
-_OF_ACCOUNT_FROM_ADDRESS: Final = Limit("sign-in/account+address", 5, 300)
-_OF_ACCOUNT: Final = Limit("sign-in/account", 50, 3600)
+# Wrong passwords. The first stops who tries many accounts; the second who guesses at one, without locking the person out
+# anywhere else; the third who guesses from many addresses. What the ones before have refused does not count for it, and
+# it does not hold where the person has signed in lately: else anybody could keep him out.
 _FROM_ADDRESS: Final = Limit("sign-in/address", 50, 300)
+_OF_ACCOUNT_FROM_ADDRESS: Final = Limit("sign-in/account+address", 5, 300)
+_OF_ACCOUNT: Final = Limit("sign-in/account", 100, 3600)
+_KNOWN_ADDRESS: Final = Limit("sign-in/known", 1, 30 * 24 * 3600)
 # The password or a code of somebody who is signed in, or has got the password right: six digits are soon guessed.
 SECOND_FACTOR: Final = Limit("second-factor", 5, 300)
+SECOND_FACTOR_OF_DAY: Final = Limit("second-factor/day", 100, 24 * 3600)
 OWN_PASSWORD: Final = Limit("own-password", 10, 300)
 # A code is good once: it counts as used for as long as it could be accepted.
 USED_CODE: Final = Limit("second-factor/used", 1, 120)
@@ -33,23 +36,31 @@ _TOLD_OF_STRANGERS: Final = Limit("told/strangers", 60, 3600)
 
 def may_try_to_sign_in(email: str, address: str | None) -> bool:
     """Count one attempt with a password, and say whether it may be made: the same for accounts that there are not."""
-    counted = [limit.allows(subject) for limit, subject in _limits(email, address)]
-    return all(counted)
+    return all(limit.allows(subject) for limit, subject in _limits(email, address))
 
 
 def forget_attempt(email: str, address: str | None) -> None:
     """The password was right: that attempt does not count. Those before it still do."""
     for limit, subject in _limits(email, address):
         limit.give_back(subject)
+    _KNOWN_ADDRESS.allows(_place(email, address))
 
 
 def _limits(email: str, address: str | None) -> list[tuple[Limit, str]]:
-    account, network = email.strip().lower(), network_of(address)
-    return [
-        (_OF_ACCOUNT_FROM_ADDRESS, f"{account}\0{network}"),
-        (_OF_ACCOUNT, account),
-        (_FROM_ADDRESS, network),
-    ]
+    """Those that hold for an attempt, in the order in which they are counted. One statement."""
+    place = _place(email, address)
+    limits = [(_FROM_ADDRESS, network_of(address)), (_OF_ACCOUNT_FROM_ADDRESS, place)]
+    if not _KNOWN_ADDRESS.is_reached(place):
+        limits.append((_OF_ACCOUNT, _account(email)))
+    return limits
+
+
+def _account(email: str) -> str:
+    return email.strip().lower()
+
+
+def _place(email: str, address: str | None) -> str:
+    return f"{_account(email)}\0{network_of(address)}"
 
 
 @transaction.atomic

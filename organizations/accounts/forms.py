@@ -29,12 +29,15 @@ from organizations.sign_ins import (
     RESET_FROM_ADDRESS,
     RESET_OF_ACCOUNT,
     SECOND_FACTOR,
+    SECOND_FACTOR_OF_DAY,
     USED_CODE,
     sign_in_failure_record,
 )
 
 NEW_PASSWORD_HELP: Final = "At least 12 characters, and not one that everybody uses. A few words in a row do well."  # noqa: S105 - a text
 CODE_HELP: Final = "Six digits from your authenticator app, or one of your recovery codes."
+# What the first refuses does not count for the second.
+_CODE_LIMITS: Final = (SECOND_FACTOR, SECOND_FACTOR_OF_DAY)
 
 
 def _plain(form: forms.Form, **labels: str) -> None:
@@ -124,7 +127,8 @@ class _CountedCode(forms.Form):
 
     def clean_code(self) -> str:
         person = str(self.user.pk)
-        _count(SECOND_FACTOR, person)
+        for limit in _CODE_LIMITS:
+            _count(limit, person)
         try:
             code = str(super().clean_code())  # type: ignore[misc]  # of the form that it is mixed into
             if not USED_CODE.allows(f"{person} {''.join(c for c in code if c.isalnum()).lower()}"):
@@ -133,7 +137,8 @@ class _CountedCode(forms.Form):
             address = client_address(get_adapter().request.META)
             sign_in_failure_record(email=self.user.email, address=address, means="a second factor")
             raise
-        SECOND_FACTOR.give_back(person)
+        for limit in _CODE_LIMITS:
+            limit.give_back(person)
         return code
 
 

@@ -95,6 +95,9 @@ class Connection:
 
     def is_quiet(self) -> bool:
         """Whether nothing has come that nobody has read; the connection's end is something, too."""
+        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
+            # Decrypted with what was read, and so no longer where the kernel sees it.
+            return False
         poller = select.poll()
         poller.register(self._socket, select.POLLIN)
         return not poller.poll(0)

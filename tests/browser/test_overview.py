@@ -88,8 +88,12 @@ def test_explain_while_typing(visitors: Visitors) -> None:
     page.get_by_label("Organization Auto").select_option("off")
     expect(page.get_by_role("region", name="With the draft").locator(".verdict")).to_contain_text("is not enabled")
     expect(page.get_by_role("region", name="Now").locator(".verdict")).to_have_text("anthropic/claude-opus-5")
-    page.reload()
-    expect(page.get_by_label("Organization Auto")).to_have_value("off")
+    expect(page.locator(".htmx-request")).to_have_count(0)
+    # The address says all of it.
+    again = visitors.visit("bob", script=False)
+    again.goto(page.url)
+    expect(again.get_by_label("Organization Auto")).to_have_value("off")
+    expect(again.get_by_role("region", name="With the draft").locator(".verdict")).to_contain_text("is not enabled")
 
 
 def test_explain_and_a_receipt_without_script(visitors: Visitors) -> None:

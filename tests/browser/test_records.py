@@ -79,9 +79,11 @@ def test_tabs_and_sorting_stay_where_they_are(visitors: Visitors, acme: str, scr
     tab.click()
     expect(tab).to_have_attribute("aria-current", "page")
     page.get_by_role("link", name="Models").last.click()
+    models = page.get_by_role("table", name="Usage by model")
+    expect(models).to_contain_text("anthropic/claude-sonnet-5")
     head = page.get_by_role("columnheader", name="Hosted cost")
     head.get_by_role("link").click()
     expect(head).to_have_attribute("aria-sort", "descending")
     if script:
         expect(head.get_by_role("link")).to_be_focused()
-    expect(page.get_by_role("table", name="Usage by model")).to_contain_text("anthropic/claude-sonnet-5")
+    expect(models).to_be_visible()

@@ -129,6 +129,15 @@ def test_a_provider_that_repeats_the_key(said: str, shown: str) -> None:
     )
 
 
+def test_a_provider_that_repeats_its_own_headers(provider: ScriptedUpstream) -> None:
+    """Their values are as secret as the key; one that is as short as a word of the message is left alone."""
+    said = {"error": {"message": "No access for canary of the tenant-wxyz to this, sorry"}}
+    provider.script = lambda line: line.answer_json(said, "403 Forbidden")
+    headers = (("x-tenant", "canary of the tenant-wxyz"), ("x-stage", "to"))
+    outcome = check_key(PROVIDERS["openai-byok"], SECRET, headers=headers)
+    assert outcome.message == f"The provider does not let this key in. No access for {MASK} to this, sorry"
+
+
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b'{"error": {"message": 7}}', b"\xff"])
 def test_a_refusal_without_words(body: bytes) -> None:
     assert provider_words(body, SECRET) == ""

@@ -11,7 +11,7 @@ from allauth.mfa.models import Authenticator
 from django.test import Client
 
 from organizations.models import AuditAction, AuditLog, User
-from organizations.sign_ins import USED_CODE
+from organizations.sign_ins import SECOND_FACTOR_OF_DAY, USED_CODE
 from tests.organizations.accounts.conftest import PASSWORD, is_signed_in, sign_in, totp_code
 
 
@@ -98,6 +98,19 @@ class TestCodes:
         sign_in(other := Client(REMOTE_ADDR="192.0.2.9"))
         assert b"Too many" in self.enter(other, totp_code(secret)).content
         assert not is_signed_in(waiting)
+
+    def test_guessing_slowly_stops_after_a_hundred_a_day(self, waiting: Client, secret: str, alice: User) -> None:
+        for _ in range(100):
+            assert SECOND_FACTOR_OF_DAY.allows(str(alice.pk))
+        assert b"Too many" in self.enter(waiting, totp_code(secret)).content
+        assert not is_signed_in(waiting)
+
+    def test_good_codes_do_not_count(self, waiting: Client, secret: str, alice: User) -> None:
+        for _ in range(99):
+            assert SECOND_FACTOR_OF_DAY.allows(str(alice.pk))
+        self.enter(waiting, totp_code(secret))
+        assert is_signed_in(waiting)
+        assert SECOND_FACTOR_OF_DAY.allows(str(alice.pk))
 
     def test_failures_are_noted(self, waiting: Client) -> None:
         self.enter(waiting, "000000")

@@ -10,6 +10,7 @@ from django.test import Client, override_settings
 
 from organizations.audit import COMMAND
 from organizations.models import AuditAction, AuditLog, User
+from organizations.sign_ins import may_try_to_sign_in
 from organizations.users import user_update
 from tests.organizations.accounts.conftest import PASSWORD, Person, is_signed_in, sign_in
 
@@ -125,6 +126,24 @@ class TestLimits:
         elsewhere = Client(REMOTE_ADDR="192.0.2.7")
         sign_in(elsewhere)
         assert is_signed_in(elsewhere)
+
+    def test_from_one_address_nobody_is_locked_out_elsewhere(self, db: None) -> None:
+        """However often it is tried there: what was refused does not count against the account."""
+        tried = [may_try_to_sign_in("alice@example.com", "192.0.2.1") for _ in range(150)]
+        assert sum(tried) == 5
+        assert may_try_to_sign_in("alice@example.com", "192.0.2.2")
+
+    def test_guessing_from_many_addresses_stops(self, client: Client, alice: User) -> None:
+        """Not where the person has signed in before: there he still gets in."""
+        sign_in(Client(REMOTE_ADDR="2001:db8::1"))
+        for number in range(100):
+            assert may_try_to_sign_in("alice@example.com", f"192.0.2.{number}")
+        assert b"Too many" in sign_in(client).content
+        sign_in(home := Client(REMOTE_ADDR="2001:db8::2"))
+        assert is_signed_in(home)
+        for _ in range(5):
+            sign_in(Client(REMOTE_ADDR="2001:db8::3"), password="wrong")
+        assert b"Too many" in sign_in(Client(REMOTE_ADDR="2001:db8::3")).content
 
     def test_accounts_that_there_are_not_are_limited_alike(self, client: Client, alice: User) -> None:
         for _ in range(5):

@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from routing.proxy.answer import read_whole
-from routing.proxy.origins import UpstreamForbidden, UpstreamUnreachable
+from routing.proxy.origins import READ_BYTES, UpstreamForbidden, UpstreamUnreachable
 from routing.proxy.upstream import Answer, UpstreamBroke, UpstreamTimedOut, send
+from tests.e2e.lab import self_signed
 from tests.e2e.scripted import Line, ScriptedUpstream
 
 HEADERS = {"Content-Type": "application/json", "Authorization": "Bearer sk-upstream-0001"}
@@ -114,6 +116,19 @@ class TestConnections:
         upstream.script = lambda line: line.answer("200 OK", b"second")
         assert read_whole(post(upstream)) == b"second"
         assert upstream.accepted == 2
+
+    def test_nor_is_one_on_which_tls_has_read_ahead(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is decrypted already is no longer where the kernel sees it."""
+        tls, certificate = self_signed(tmp_path)
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+        head = b"HTTP/1.1 200 OK\r\ncontent-length: 4000\r\nx-filler: "
+        first = head + b"x" * (READ_BYTES - 4000 - 4 - len(head)) + b"\r\n\r\n" + b"1" * 4000
+        with ScriptedUpstream(tls) as secure:
+            secure.script = lambda line: line.write(first + b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nsecret")
+            assert read_whole(post(secure)) == b"1" * 4000
+            secure.script = lambda line: line.answer("200 OK", b"second")
+            assert read_whole(post(secure)) == b"second"
+            assert secure.accepted == 2
 
     def test_two_ways_to_say_the_length_are_the_last_on_their_connection(self, upstream: ScriptedUpstream) -> None:
         upstream.script = lambda line: line.write(
