@@ -131,6 +131,18 @@ def second_factor_record(*, user: User, actor: audit.Actor, is_on: bool) -> None
 
 
 @transaction.atomic
+def recovery_codes_record(*, user: User, actor: audit.Actor) -> None:
+    """Note that a person's recovery codes were replaced, in the transaction of that change."""
+    _record_update(user, actor, "given new recovery codes", {"recovery_codes": ("set", "replaced")})
+
+
+@transaction.atomic
+def identity_record(*, user: User, actor: audit.Actor) -> None:
+    """Note that a person may sign in through the identity provider from now on, in the transaction of that change."""
+    _record_update(user, actor, "connected with the identity provider", {"identity": (None, "connected")})
+
+
+@transaction.atomic
 def second_factor_remove(*, user: User, actor: audit.Actor) -> None:
     """Let another person in with the password alone from now on; recovery codes go too.
 

@@ -16,6 +16,7 @@ from allauth.socialaccount.providers.oauth2.views import OAuth2CallbackView, OAu
 from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnectProvider
 from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
 from django.conf import settings
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
@@ -23,8 +24,10 @@ from django.views.decorators.http import require_POST, require_safe
 from requests import RequestException
 
 from kilo_gateway.addresses import client_address
+from organizations.accounts.callers import page_actor
 from organizations.members import invited_person_create
 from organizations.models import User
+from organizations.users import identity_record
 
 PROVIDER_ID: Final = "oidc"
 
@@ -68,7 +71,9 @@ class OidcAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # allauth
         if user is None:
             self._refuse(request, "unknown", email)
         if user.is_active:
-            sociallogin.connect(request, user)
+            with transaction.atomic():
+                sociallogin.connect(request, user)
+                identity_record(user=user, actor=page_actor(request, user))
         else:
             sociallogin.user = user
             self._refuse(request, "inactive", email)

@@ -16,6 +16,7 @@ from organizations.accounts.devices import device_auth
 from organizations.accounts.invitations import invitation
 from organizations.accounts.oidc import oidc_callback, oidc_login
 from organizations.accounts.views import (
+    RecoveryCodesView,
     ResetView,
     SecondFactorRemoveView,
     SecondFactorSetUpView,
@@ -74,7 +75,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("accounts/recovery-codes", _page(code_views.ViewRecoveryCodesView.as_view()), name="mfa_view_recovery_codes"),
     path(
         "accounts/recovery-codes/new",
-        _form(code_views.GenerateRecoveryCodesView.as_view()),
+        _form(RecoveryCodesView.as_view()),
         name="mfa_generate_recovery_codes",
     ),
     path(

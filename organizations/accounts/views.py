@@ -7,6 +7,7 @@ from typing import Any
 from allauth.account.decorators import reauthentication_required
 from allauth.account.views import LoginView, PasswordResetFromKeyView
 from allauth.mfa.models import Authenticator
+from allauth.mfa.recovery_codes.views import GenerateRecoveryCodesView
 from allauth.mfa.totp.views import ActivateTOTPView, DeactivateTOTPView
 from django.conf import settings
 from django.contrib import messages
@@ -21,7 +22,7 @@ from django.views.decorators.cache import never_cache
 
 from organizations.accounts.callers import page_actor, page_user
 from organizations.accounts.forms import NameForm
-from organizations.users import second_factor_record, user_rename, user_sessions_end
+from organizations.users import recovery_codes_record, second_factor_record, user_rename, user_sessions_end
 
 
 class SignInView(LoginView):  # type: ignore[misc]  # allauth has no types
@@ -68,6 +69,16 @@ class SecondFactorRemoveView(DeactivateTOTPView):  # type: ignore[misc]
 
     def get_success_url(self) -> str:
         return reverse("account_settings")
+
+
+class RecoveryCodesView(GenerateRecoveryCodesView):  # type: ignore[misc]
+    """Replace the recovery codes."""
+
+    @transaction.atomic
+    def form_valid(self, form: Any) -> HttpResponse:
+        response: HttpResponse = super().form_valid(form)
+        recovery_codes_record(user=page_user(self.request), actor=page_actor(self.request))
+        return response
 
 
 @never_cache

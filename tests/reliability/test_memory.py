@@ -24,7 +24,7 @@ from tests.support.tenants import auto_settings
 
 IS_LONG = bool(os.environ.get("SOAK"))
 REQUESTS, ABORTED = (200_000, 2_000) if IS_LONG else (5_000, 100)
-WARM_UP_REQUESTS, WARM_UP_ABORTED = (20_000, 200) if IS_LONG else (5_000, 50)
+WARM_UP_REQUESTS, WARM_UP_ABORTED = (20_000, 200) if IS_LONG else (8_000, 50)
 GROWTH = 1.10
 CLIENTS = 16
 CHAT = PATHS["chat_completions"]

@@ -62,6 +62,14 @@ class TestWhoComesIn:
         assert row.message == "alice@example.com signed in with the identity provider"
         assert "/jwks" in issuer.requests
 
+    def test_the_first_time_is_noted(self, issuer: Issuer, alice: User) -> None:
+        """From then on there is another way in."""
+        for _ in range(2):
+            come_in(Client())
+        row = AuditLog.objects.get(action=AuditAction.USER_UPDATED)
+        assert row.message == "User alice@example.com connected with the identity provider"
+        assert (row.actor_email, row.via) == ("alice@example.com", "web")
+
     def test_the_same_person_under_another_address(self, client: Client, issuer: Issuer, alice: User) -> None:
         come_in(Client())
         issuer.claims["email"] = "alice.married@example.com"

@@ -155,6 +155,8 @@ def test_recovery_codes_work_once(client: Client, alice: User) -> None:
         other.post("/accounts/second-factor", {"code": attempt})
         assert is_signed_in(other) is is_good
     client.post("/accounts/recovery-codes/new")
+    row = AuditLog.objects.filter(action=AuditAction.USER_UPDATED).latest("sequence")
+    assert row.message == "User alice@example.com given new recovery codes"
     sign_in(other := Client())
     other.post("/accounts/second-factor", {"code": codes[2]})
     assert not is_signed_in(other)
