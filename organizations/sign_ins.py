@@ -14,9 +14,9 @@ from organizations import audit
 from organizations.attempts import Limit, network_of
 from organizations.models import AuditAction, User, Via
 
-# Wrong passwords. The first stops who tries many accounts; the second who guesses at one, without locking the person out
-# anywhere else; the third who guesses from many addresses. What the ones before have refused does not count for it, and
-# it does not hold where the person has signed in lately: else anybody could keep him out.
+# Wrong passwords. The first stops who tries many accounts; the second who guesses at one, without locking the person
+# out anywhere else; the third who guesses from many addresses. What the ones before have refused does not count for it,
+# and it does not hold where the person has signed in lately: else anybody could keep him out.
 _FROM_ADDRESS: Final = Limit("sign-in/address", 50, 300)
 _OF_ACCOUNT_FROM_ADDRESS: Final = Limit("sign-in/account+address", 5, 300)
 _OF_ACCOUNT: Final = Limit("sign-in/account", 100, 3600)
