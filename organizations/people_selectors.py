@@ -30,6 +30,12 @@ def keys_of(organization_id: UUID, *, user: User | None = None) -> list[ApiKey]:
     return list(keys.select_related("user").order_by("-created_at", "pk"))
 
 
+def own_keys_of(user: User) -> list[ApiKey]:
+    """A person's keys that are bound to no organization and were not revoked, newest first. One query."""
+    keys = ApiKey.objects.filter(user=user, organization=None, revoked_at=None)
+    return list(keys.order_by("-created_at", "pk"))
+
+
 def keys_expiring(
     organization_id: UUID, *, since: datetime, before: datetime, user: User | None = None
 ) -> list[ApiKey]:

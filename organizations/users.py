@@ -8,10 +8,12 @@ from allauth.mfa.models import Authenticator
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import F
+from django.http import Http404
 
 from kilo_gateway.secret import Secret
 from organizations import audit
-from organizations.models import AuditAction, User
+from organizations.models import ApiKey, AuditAction, User
+from organizations.services import api_key_revoke
 
 
 @transaction.atomic
@@ -121,6 +123,20 @@ def user_sessions_end(*, user: User, actor: audit.Actor) -> None:
     User.objects.filter(pk=user.pk).update(sessions_ended=F("sessions_ended") + 1)
     user.refresh_from_db(fields=["sessions_ended"])
     _record_update(user, actor, "signed out everywhere", {"sessions": ("open", "ended")})
+
+
+@transaction.atomic
+def own_key_revoke(*, user: User, key_id: UUID, actor: audit.Actor) -> ApiKey:
+    """End a key of a person's that is bound to no organization; nothing happens to one that was revoked before.
+
+    Raises:
+        Http404: the person has no such key.
+    """
+    key = ApiKey.objects.filter(pk=key_id, user=user, organization=None).first()
+    if key is None:
+        raise Http404
+    api_key_revoke(key=key, actor=actor)
+    return key
 
 
 @transaction.atomic

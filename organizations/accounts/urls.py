@@ -22,6 +22,7 @@ from organizations.accounts.views import (
     SecondFactorSetUpView,
     SignInView,
     account,
+    key_revoke,
     sessions_end,
 )
 
@@ -42,6 +43,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("invitations/<str:token>", _form(invitation), name="invitation"),
     path("device-auth", _form(device_auth), name="device-auth"),
     path("account", _form(account), name="account_settings"),
+    path("account/keys/<uuid:own_key_id>/revoke", require_POST(key_revoke), name="account_key_revoke"),
     path("account/sessions/end", require_POST(sessions_end), name="account_sessions_end"),
     # ------------------------------------------------------------ signing in and out
     path("accounts/login", _form(SignInView.as_view()), name="account_login"),

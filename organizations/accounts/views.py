@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from allauth.account.decorators import reauthentication_required
 from allauth.account.views import LoginView, PasswordResetFromKeyView
@@ -22,7 +23,14 @@ from django.views.decorators.cache import never_cache
 
 from organizations.accounts.callers import page_actor, page_user
 from organizations.accounts.forms import NameForm
-from organizations.users import recovery_codes_record, second_factor_record, user_rename, user_sessions_end
+from organizations.people_selectors import own_keys_of
+from organizations.users import (
+    own_key_revoke,
+    recovery_codes_record,
+    second_factor_record,
+    user_rename,
+    user_sessions_end,
+)
 
 
 class SignInView(LoginView):  # type: ignore[misc]  # allauth has no types
@@ -84,7 +92,7 @@ class RecoveryCodesView(GenerateRecoveryCodesView):  # type: ignore[misc]
 @never_cache
 @login_required
 def account(request: HttpRequest) -> HttpResponse:
-    """Name, password, second factor and sessions of the signed-in person."""
+    """Name, password, second factor, own API keys and sessions of the signed-in person."""
     user = page_user(request)
     form = NameForm(request.POST if request.method == "POST" else None, initial={"name": user.name})
     if request.method == "POST" and form.is_valid():
@@ -96,8 +104,18 @@ def account(request: HttpRequest) -> HttpResponse:
         "form": form,
         "has_password": user.has_usable_password(),
         "has_second_factor": Authenticator.Type.TOTP in kinds,
+        "keys": own_keys_of(user),
     }
     return render(request, "account/account.html", context, status=422 if form.errors else 200)
+
+
+@never_cache
+@login_required
+def key_revoke(request: HttpRequest, own_key_id: UUID) -> HttpResponseRedirect:
+    """End an API key of the signed-in person that is bound to no organization."""
+    key = own_key_revoke(user=page_user(request), key_id=own_key_id, actor=page_actor(request))
+    messages.success(request, f"The API key {key.name} is revoked.")
+    return HttpResponseRedirect(reverse("account_settings"))
 
 
 @never_cache

@@ -155,7 +155,7 @@ class UsageWriter:
             try:
                 self.flush()
                 delay = FLUSH_SECONDS
-            except psycopg.Error as error:
+            except Exception as error:  # noqa: BLE001 - nobody else would write what comes after
                 log.warning("Usage is not written yet (%s): %d records wait", type(error).__name__, self.depth)
                 delay = RETRY_SECONDS
                 self._renew_connections()
@@ -191,17 +191,22 @@ class UsageWriter:
         batch = self._unwritten
         with borrowed_connection() as connection:
             try:
-                with connection.transaction(), psycopg.Cursor(connection) as cursor:
-                    _copy(cursor, batch)
-                    _settle(cursor, batch)
-            except psycopg.errors.UniqueViolation:
-                with connection.transaction(), psycopg.Cursor(connection) as cursor:
-                    _settle(cursor, _insert_missing(cursor, batch))
+                _write(connection, batch)
             except (psycopg.DataError, psycopg.IntegrityError, ValueError) as error:
                 log.error("A batch of usage has a value that the database refuses (%s)", type(error).__name__)  # noqa: TRY400
                 self.dropped += _insert_good(connection, batch)
         self._unwritten = []
         observe(batch)
+
+
+def _write(connection: psycopg.Connection[Any], batch: Sequence[Usage]) -> None:
+    try:
+        with connection.transaction(), psycopg.Cursor(connection) as cursor:
+            _copy(cursor, batch)
+            _settle(cursor, batch)
+    except psycopg.errors.UniqueViolation:
+        with connection.transaction(), psycopg.Cursor(connection) as cursor:
+            _settle(cursor, _insert_missing(cursor, batch))
 
 
 def _copy(cursor: psycopg.Cursor[Any], batch: Sequence[Usage]) -> None:

@@ -136,7 +136,11 @@ SCREENS = (
     Screen("provider-keys", f"{BELOW}/byok"),
     Screen("provider-keys-member", f"{BELOW}/byok", who="bob"),
     Screen("provider-keys-none", f"{BELOW}/byok", who="mallory"),
-    Screen("provider-key", f"{BELOW}/byok", act=lambda page: page.get_by_role("link", name="Neuralwatt").click()),
+    Screen(
+        "provider-key",
+        f"{BELOW}/byok",
+        act=lambda page: page.get_by_role("link", name="Neuralwatt", exact=True).click(),
+    ),
     Screen(
         "provider-key-add",
         f"{BELOW}/byok",

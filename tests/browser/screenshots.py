@@ -7,11 +7,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from playwright.sync_api import Error
+
 from tests.support import environment
 
 if TYPE_CHECKING:
     from tests.browser.pages import Screen
     from tests.support.browser import Visitors
+    from tests.support.live import Gateway
 
 TARGET = environment.ROOT / ".data" / "screenshots"
 
@@ -32,13 +35,43 @@ def main(parts: list[str]) -> int:
     wanted = [screen for screen in SCREENS if not parts or any(part in screen.name for part in parts)]
     TARGET.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, live_gateway(Path(folder)) as gateway, chromium() as browser:
+        _use(gateway)
         visitors = Visitors(browser, gateway)
         for screen in wanted:
-            _take(visitors, screen)
+            try:
+                _take(visitors, screen)
+            except Error as error:
+                visitors.problems.append(f"{screen.name}: {error.message.splitlines()[0]}")
+                visitors.close()
     for problem in dict.fromkeys(visitors.problems):
         sys.stdout.write(f"{problem}\n")
     sys.stdout.write(f"{len(wanted) * 4} pictures in {TARGET}\n")
     return 1 if visitors.problems else 0
+
+
+def _use(gateway: Gateway) -> None:
+    """Let Acme have been used for two months, so that there is something to see."""
+    done = gateway.manage("shell", "--no-imports", "-c", _USE)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+
+
+_USE = """
+from datetime import UTC, datetime
+from organizations.models import Organization
+from tests.support.many_rows import many_usage_rows
+
+acme = Organization.objects.get(name="Acme")
+many_usage_rows(
+    [acme.pk],
+    list(acme.memberships.values_list("user_id", flat=True)),
+    count=20_000,
+    days=60,
+    until=datetime.now(UTC),
+    modes=("code", "architect", "ask", "debug", "docs-writer", "code", "code", "ask"),
+    models=("anthropic/claude-sonnet-5", "anthropic/claude-opus-5", "openai/gpt-5-mini", "moonshotai/kimi-k3"),
+)
+"""
 
 
 def _take(visitors: Visitors, screen: Screen) -> None:

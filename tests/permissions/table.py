@@ -303,6 +303,7 @@ TABLE |= {
     "device-auth": {"GET": line(OWN_PAGE), "POST": line("to 409 409 409 409 409 409", {"answer": "approve"})},
     "invitations/<str:token>": {"GET": line(NOT_THERE), "POST": line(NOT_THERE)},
     "account": {"GET": line(OWN_PAGE), "POST": line(ALWAYS_ON, {"name": "New"})},
+    "account/keys/<uuid:own_key_id>/revoke": {"POST": line("to 404 404 404 404 to 404")},
     "account/sessions/end": {"POST": line(ALWAYS_ON)},
     "accounts/login": {"GET": line(ENTRANCE), "POST": line(ENTRANCE)},
     "accounts/logout": {"GET": line(OWN_PAGE), "POST": line(ALWAYS_ON)},

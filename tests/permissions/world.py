@@ -138,6 +138,7 @@ def _objects(world: World, erin: User) -> dict[str, str]:
         "key_id": ApiKeyFactory.create(user=erin, organization=world.organization),
     }
     made["credential_id"] = CredentialFactory.create(organization=world.organization)
+    made["own_key_id"] = ApiKeyFactory.create(user=world.users["owner"])
     made["own_credential_id"] = CredentialFactory.create(user=world.users["owner"])
     provider = custom_provider_create(
         organization_id=organization_id,

@@ -23,6 +23,8 @@ def many_usage_rows(
     count: int,
     days: int = 90,
     until: datetime | None = None,
+    modes: Sequence[str] = MODES,
+    models: Sequence[str] = MODELS,
     batch: int = USAGE_BATCH,
 ) -> None:
     """Requests spread evenly over so many days up to `until`, newest last, and over everything else.
@@ -34,8 +36,8 @@ def many_usage_rows(
     parameters = {
         "organizations": list(organization_ids),
         "users": list(user_ids),
-        "modes": list(MODES),
-        "models": list(MODELS),
+        "modes": list(modes),
+        "models": list(models),
         "until": until or datetime.now(UTC),
         "step": f"{days * 86_400 / count} seconds",
         "count": count,

@@ -21,7 +21,7 @@ from organizations.device_authorization import (
     normal_code,
 )
 from organizations.models import ApiKey, AuditAction, AuditLog, DeviceAuthorization, User
-from tests.factories import UserFactory
+from tests.factories import ApiKeyFactory, OrganizationFactory, UserFactory
 from tests.organizations.accounts.conftest import is_signed_in
 from tests.support.tenants import make_tenant
 
@@ -93,6 +93,31 @@ class TestJourney:
         assert (row.action, row.actor_id) == (AuditAction.DEVICE_AUTH_APPROVED, alice.pk)
         assert row.message == 'Sign-in of "Kilo-Code/7.7.7" at 192.0.2.1 approved by alice@example.com'
         assert row.target_id == str(DeviceAuthorization.objects.get().pk)
+
+    def test_the_person_can_revoke_the_key(self, browser: Client, alice: User, person: Any) -> None:
+        code = ask()["code"]
+        answer(browser, code)
+        header = {"authorization": f"Bearer {poll(code).json()['token']}"}
+        path = f"/account/keys/{ApiKey.objects.get().pk}/revoke"
+        assert path in browser.get("/account").content.decode()
+        other = Client()
+        other.force_login(person(email="mallory@example.com"))
+        assert other.post(path).status_code == 404
+        assert path not in other.get("/account").content.decode()
+        assert Client().get("/api/user", headers=header).status_code == 200
+
+        assert b"The API key Kilo CLI is revoked" in browser.post(path, follow=True).content
+        assert Client().get("/api/user", headers=header).status_code == 401
+        assert path not in browser.get("/account").content.decode()
+        assert browser.post(path).status_code == 302
+        row = AuditLog.objects.get(action=AuditAction.API_KEY_REVOKED)
+        assert (row.actor_id, row.via) == (alice.pk, "web")
+
+    def test_a_key_of_an_organization_is_not_revoked_there(self, browser: Client, alice: User) -> None:
+        """That is the business of the organization's own page, under its lock."""
+        key = ApiKeyFactory.create(user=alice, organization=OrganizationFactory.create())
+        assert str(key.pk) not in browser.get("/account").content.decode()
+        assert browser.post(f"/account/keys/{key.pk}/revoke").status_code == 404
 
     def test_a_code_may_be_typed(self, browser: Client) -> None:
         code = ask()["code"]

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from organizations.audit_selectors import WINDOW, AuditFilter, audit_page, chain_head
@@ -48,6 +49,17 @@ def looked_at(read: Callable[[], Any], *tables: str, queries: int) -> tuple[Any,
             plan = "\n".join(line for (line,) in cursor.fetchall())
             assert not [table for table in tables if f"Seq Scan on {table}" in plan], plan
     return found, Examined(captured, tables[0]).rows
+
+
+def page_of(reader: Membership, path: str) -> str:
+    """A page as this person's browser gets it, which may ask twelve queries at most."""
+    browser = Client()
+    browser.force_login(reader.user)
+    with CaptureQueriesContext(connection) as captured:
+        answer = browser.get(f"/organizations/{reader.organization_id}/{path}")
+    assert answer.status_code == 200
+    assert len([query for query in captured if "SAVEPOINT" not in query["sql"]]) <= 12
+    return answer.content.decode()
 
 
 def test_usage(members: list[Membership]) -> None:
@@ -102,6 +114,8 @@ def test_usage(members: list[Membership]) -> None:
     )
     assert head[1].count("\n") == head[2].count("\n") == 1_000
     assert rows < 5_000
+    assert "a/thorough" in page_of(alice, f"usage?from={month}&to={DAY}&by=model")
+    assert str(request_id) in page_of(alice, f"usage/requests?to={DAY}&member={bob.user_id}")
 
 
 def test_audit_log(members: list[Membership]) -> None:
@@ -139,3 +153,5 @@ def test_audit_log(members: list[Membership]) -> None:
                 queries=4,
             )
             assert rows <= most, wanted
+    for query, shown in (("", f"number {ROWS - 1}"), ("?text=needle", f"row {ROWS}"), (f"?action={rarely}", "Older")):
+        assert shown in page_of(alice, f"audit-logs{query}")

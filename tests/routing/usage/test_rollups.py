@@ -149,6 +149,19 @@ class TestWriters:
         assert UsageRecord.objects.count() == 2
         assert kept() == expected(UsageRecord.objects.all())
 
+    def test_such_a_batch_that_was_written_in_part(self, committed_db: None) -> None:
+        """The database went away after the first of its records: it must not be tried again and again."""
+        # More than PostgreSQL reads before it inserts, so that it meets the first before the last.
+        batch = [usage(number, ORGANIZATIONS[0], USERS[0]) for number in range(900)]
+        batch[-1].mode = "m" * 501
+        writer = UsageWriter()
+        for written in (batch[:1], batch):
+            writer._unwritten = list(written)
+            writer.flush()
+        assert UsageRecord.objects.count() == 899
+        assert (writer.depth, writer.dropped) == (0, 1)
+        assert kept() == expected(UsageRecord.objects.all())
+
 
 def test_nobody_can_name_an_unknown_grain(db: None) -> None:
     used(None, USERS[0])
