@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from allauth.account.adapter import get_adapter
+from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError
@@ -16,6 +17,7 @@ from kilo_gateway.api_errors import GatewayError
 from kilo_gateway.secret import Secret
 from organizations.accounts.callers import page_actor, page_user
 from organizations.accounts.forms import JoinForm
+from organizations.accounts.oidc import is_vouched_for
 from organizations.members import invitation_accept, invitation_register
 from organizations.models import Invitation
 from organizations.people_selectors import InvitationState, account_of, invitation_of_token, invitation_state
@@ -35,6 +37,9 @@ def invitation(request: HttpRequest, token: str) -> HttpResponseBase:
         return _accept(request, row, token) if request.method == "POST" else _page(request, row, state)
     if account_of(row.email) is not None:
         return _page(request, row, state, has_account=True)
+    if is_vouched_for(row.email):
+        # The link is known to whoever invited, too: a password set here could be his, and outlive the first sign-in.
+        return _page(request, row, state, by_issuer=True)
     form = JoinForm(request.POST if request.method == "POST" else None, email=row.email)
     if request.method == "POST" and form.is_valid():
         return _register(request, row, token, form)
@@ -73,7 +78,14 @@ def _page(
     *,
     form: JoinForm | None = None,
     has_account: bool = False,
+    by_issuer: bool = False,
 ) -> HttpResponse:
-    context = {"invitation": row, "state": state.value, "form": form, "has_account": has_account}
+    context = {
+        "invitation": row,
+        "state": state.value,
+        "form": form,
+        "has_account": has_account,
+        "issuer": settings.OIDC_NAME if by_issuer else "",
+    }
     status = 422 if form is not None and form.errors else _STATUS.get(state, 410)
     return render(request, "account/invitation.html", context, status=status)

@@ -32,6 +32,13 @@ from organizations.users import identity_record
 PROVIDER_ID: Final = "oidc"
 
 
+def is_vouched_for(email: str) -> bool:
+    """Whether the identity provider decides who has this address, so that nobody else may make an account for it."""
+    if not settings.OIDC_ISSUER:
+        return False
+    return not settings.OIDC_EMAIL_DOMAINS or email.rpartition("@")[2] in settings.OIDC_EMAIL_DOMAINS
+
+
 class OidcAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # allauth has no types
     """Which identity provider there is, and whom it may sign in."""
 
@@ -61,7 +68,7 @@ class OidcAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # allauth
         email = str(claims.get("email") or "").strip().lower()
         if not email or not _is_verified(claims):
             self._refuse(request, "unverified", email)
-        if settings.OIDC_EMAIL_DOMAINS and email.rpartition("@")[2] not in settings.OIDC_EMAIL_DOMAINS:
+        if not is_vouched_for(email):
             self._refuse(request, "domain", email)
         if sociallogin.is_existing:
             return

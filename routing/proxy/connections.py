@@ -98,10 +98,11 @@ class Prepared:
 
     def _run(self, connection: psycopg.Connection[Any], parameters: Sequence[bytes | None]) -> pq.abc.PGresult:
         pgconn = connection.pgconn
+        if settings.DATABASE_PGBOUNCER or pgconn.transaction_status != pq.TransactionStatus.IDLE:
+            # Behind PgBouncer the next statement may run on another server connection, and nobody here knows what is
+            # prepared there. In a transaction there is no second try: psycopg makes the server forget at each rollback.
+            return _checked(connection, pgconn.exec_params(self._sql, cast("Sequence[bytes]", parameters)))
         if connection not in self._prepared_on:
-            if settings.DATABASE_PGBOUNCER:
-                # The next statement may run on another server connection, and nobody here knows what is prepared there.
-                return _checked(connection, pgconn.exec_params(self._sql, cast("Sequence[bytes]", parameters)))
             _checked(connection, pgconn.prepare(self._name, self._sql))
             self._prepared_on.add(connection)
         try:

@@ -20,7 +20,7 @@ TARGET = environment.ROOT / ".data" / "screenshots"
 
 
 def main(parts: list[str]) -> int:
-    """Take them all; 1 when a page did something that it must not."""
+    """Take them all, and look for barriers in each; 1 when a page did something that it must not."""
     import os
 
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kilo_gateway.settings")
@@ -75,7 +75,7 @@ many_usage_rows(
 
 
 def _take(visitors: Visitors, screen: Screen) -> None:
-    from tests.support.browser import NARROW, WIDE, overflow
+    from tests.support.browser import NARROW, WIDE, barriers, overflow
 
     person = visitors.gateway.user(screen.who) if screen.who not in {"", "staff"} else None
     organization = visitors.gateway.organization(person["organization"])["id"] if person else ""
@@ -89,6 +89,7 @@ def _take(visitors: Visitors, screen: Screen) -> None:
             if overflow(page) > 0:
                 visitors.problems.append(f"{screen.name} at {width}: wider than the window by {overflow(page)} px")
             theme = "dark" if dark else "light"
+            visitors.problems += [f"{screen.name} at {width}, {theme}: {barrier}" for barrier in barriers(page)]
             # A hidden caret would be an inline style, which the policy forbids where a swap copies it.
             page.screenshot(
                 path=TARGET / f"{screen.name}-{width}-{theme}.png", full_page=screen.act is None, caret="initial"

@@ -68,6 +68,17 @@ class TestWithoutAnAccount:
         assert client.post(path, self.FORM | form).status_code == 422
         assert not User.objects.filter(email=EMAIL).exists()
 
+    def test_no_password_is_set_where_the_issuer_decides(self, client: Client, path: str, settings: Any) -> None:
+        """Whoever invited has the link as well, and could take the account before its owner signs in."""
+        settings.OIDC_ISSUER, settings.OIDC_NAME = "https://id.example.com", "Example ID"
+        settings.OIDC_EMAIL_DOMAINS = frozenset({"example.com"})
+        assert b"Sign in with Example ID" in client.get(path).content
+        client.post(path, self.FORM)
+        assert not User.objects.filter(email=EMAIL).exists()
+        settings.OIDC_EMAIL_DOMAINS = frozenset({"example.org"})
+        client.post(path, self.FORM)
+        assert User.objects.filter(email=EMAIL).exists()
+
     def test_twice_at_once_makes_one(self, client: Client, path: str) -> None:
         client.post(path, self.FORM)
         again = Client().post(path, self.FORM)
