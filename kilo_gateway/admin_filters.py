@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, time, timedelta
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
@@ -26,7 +26,7 @@ class FieldFilter(admin.SimpleListFilter):
     template = "admin/partials/filter_field.html"
     input_type = "text"
     placeholder = ""
-    is_indexed: ClassVar[bool] = True
+    is_indexed: bool = True
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[Any, str]]:
         return []
@@ -67,18 +67,18 @@ class ChoiceFilter(FieldFilter):
 
 
 class FromDate(FieldFilter):
-    """From the beginning of a day, in UTC."""
+    """From the beginning of a day, in UTC; for lists of a `LogAdmin`."""
 
     title = "From"
     parameter_name = "from"
     input_type = "date"
 
     def narrow(self, rows: Rows, value: str) -> Rows:
-        return rows.filter(created_at__gte=_beginning(value))
+        return rows.filter(moment__gte=_beginning(value))
 
 
 class ToDate(FieldFilter):
-    """To the end of a day, in UTC."""
+    """To the end of a day, in UTC; for lists of a `LogAdmin`."""
 
     title = "To"
     parameter_name = "to"
@@ -89,7 +89,7 @@ class ToDate(FieldFilter):
             end = _beginning(value) + timedelta(days=1)
         except OverflowError as error:
             raise IncorrectLookupParameters(str(error)) from error
-        return rows.filter(created_at__lt=end)
+        return rows.filter(moment__lt=end)
 
 
 def _beginning(day: str) -> datetime:

@@ -1,6 +1,7 @@
 """Reading a log page by page, newest first, by position: never a `COUNT`, never an `OFFSET` that grows with the page.
 
-A log is a table with `created_at`, and an index that begins with what it is narrowed by and ends with `created_at`.
+A log is a table with `created_at`, and an index that begins with what it is narrowed by and ends with `created_at`, or
+with an expression that is the same.
 """
 
 from __future__ import annotations
@@ -49,10 +50,12 @@ class Log(Generic[Row]):
     Attributes:
         matches: The rows wanted.
         scope: A superset of them that an index yields in order, when none yields the matches themselves.
+        moment: What both call `created_at` as that index has it.
     """
 
     matches: QuerySet[Row]
     scope: QuerySet[Row] | None = None
+    moment: str = "created_at"
 
     def position(self, pk: Any) -> Position | None:
         """The place of a row of the table; None when it has none. One query."""
@@ -88,44 +91,36 @@ class Log(Generic[Row]):
     def _read(self, size: int, start: Position | None, *, is_older: bool) -> tuple[list[Row], bool, Position | None]:
         """The next rows in one direction, whether there are more within the window, and the window's last row."""
         edge = self._edge(start, is_older=is_older)
-        matches = _beyond(self.matches, start, is_older=is_older)
+        matches = self._beyond(self.matches, start, is_older=is_older)
         if edge is not None:
-            matches = matches.filter(_until(edge, is_older=is_older))
+            matches = matches.filter(self._not_before(edge) if is_older else self._not_after(edge))
         rows = list(matches[: size + 1])
         return rows[:size], len(rows) > size, edge
 
     def _edge(self, start: Position | None, *, is_older: bool) -> Position | None:
         if self.scope is None:
             return None
-        rows = _beyond(self.scope, start, is_older=is_older).select_related(None).values_list("created_at", "pk")
+        rows = self._beyond(self.scope, start, is_older=is_older).select_related(None).values_list("created_at", "pk")
         last = list(rows[WINDOW - 1 : WINDOW])
         return Position(*last[0]) if last else None
+
+    def _beyond(self, rows: QuerySet[Row], start: Position | None, *, is_older: bool) -> QuerySet[Row]:
+        if is_older:
+            rows = rows.order_by(f"-{self.moment}", "-pk")
+            return rows if start is None else rows.filter(self._not_after(start), ~Q(pk=start.pk))
+        rows = rows.order_by(self.moment, "pk")
+        return rows if start is None else rows.filter(self._not_before(start), ~Q(pk=start.pk))
+
+    # The first condition of each is the one that an index can use.
+
+    def _not_after(self, position: Position) -> Q:
+        tie = Q((f"{self.moment}__lt", position.created_at)) | Q(pk__lte=position.pk)
+        return Q((f"{self.moment}__lte", position.created_at)) & tie
+
+    def _not_before(self, position: Position) -> Q:
+        tie = Q((f"{self.moment}__gt", position.created_at)) | Q(pk__gte=position.pk)
+        return Q((f"{self.moment}__gte", position.created_at)) & tie
 
 
 def _position_of(row: Any) -> Position:
     return Position(row.created_at, row.pk)
-
-
-def _beyond(rows: QuerySet[Row], start: Position | None, *, is_older: bool) -> QuerySet[Row]:
-    if is_older:
-        rows = rows.order_by("-created_at", "-pk")
-        return rows if start is None else rows.filter(_not_after(start), ~Q(pk=start.pk))
-    rows = rows.order_by("created_at", "pk")
-    return rows if start is None else rows.filter(_not_before(start), ~Q(pk=start.pk))
-
-
-def _until(edge: Position, *, is_older: bool) -> Q:
-    return _not_before(edge) if is_older else _not_after(edge)
-
-
-# The first condition of each is the one that an index can use.
-
-
-def _not_after(position: Position) -> Q:
-    tie = Q(created_at__lt=position.created_at) | Q(pk__lte=position.pk)
-    return Q(created_at__lte=position.created_at) & tie
-
-
-def _not_before(position: Position) -> Q:
-    tie = Q(created_at__gt=position.created_at) | Q(pk__gte=position.pk)
-    return Q(created_at__gte=position.created_at) & tie

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
+from django.db.models.expressions import Combinable
 from django.http import HttpRequest
 from django.urls import reverse
 
@@ -16,7 +18,7 @@ from kilo_gateway.admin_logs import LogAdmin
 from kilo_gateway.admin_site import link
 from organizations.admin_filters import OrganizationFilter
 from organizations.models import Organization, User
-from routing.models import UsageRecord
+from routing.models import MOMENT_OF_ALL, UsageRecord
 
 
 class PersonFilter(FieldFilter):
@@ -154,6 +156,10 @@ class UsageRecordAdmin(LogAdmin):
             return queryset, False
         wanted = as_uuid(search_term)
         return (queryset.filter(request_id=wanted) if wanted is not None else queryset.none()), False
+
+    def moment(self, filters: Sequence[FieldFilter]) -> Combinable:
+        is_of_one = any(isinstance(spec, OrganizationFilter) and spec.value() and spec.is_indexed for spec in filters)
+        return F("created_at") if is_of_one else MOMENT_OF_ALL
 
     def complete_rows(self, rows: list[Any]) -> None:
         """The names of the organizations and persons on a page: two queries."""

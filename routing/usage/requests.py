@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 
 from kilo_gateway.newest_first import Log, Page, Position
 from organizations.models import ApiKey
-from routing.models import UsageGrain, UsageRecord, UsageRollup
+from routing.models import UsageRecord
 from routing.usage.sums import UsageScope
 from routing.usage_selectors import person_emails
 
@@ -81,9 +81,9 @@ def usage_requests(
 ) -> RequestPage:
     """The newest wanted requests, or those next to a cursor: older ones with `before`, newer ones with `after`.
 
-    A cursor that is none of ours counts as not given. Four queries at most, and nothing is counted.
+    A cursor that is none of ours counts as not given. Three queries at most, and nothing is counted.
     """
-    rows = _up_to_the_last_used_day(_of(scope, wanted), scope, wanted, _position(before))
+    rows = _of(scope, wanted)
     log = Log(_narrowed(rows, wanted), None if wanted.has_index else rows)
     page = _page(log, size, _position(before), _position(after))
     emails = person_emails(row.user_id for row in page.rows) if page.rows else {}
@@ -106,27 +106,6 @@ def _of(scope: UsageScope, wanted: RequestFilter) -> QuerySet[UsageRecord]:
     if wanted.until is not None:
         rows = rows.filter(created_at__lt=wanted.until)
     return rows
-
-
-def _up_to_the_last_used_day(
-    rows: QuerySet[UsageRecord], scope: UsageScope, wanted: RequestFilter, before: Position | None
-) -> QuerySet[UsageRecord]:
-    """Without the time in which others made requests and these did not, however long it is: the roll-ups know."""
-    user_id = scope.user_id or wanted.user_id
-    days = UsageRollup.objects.filter(organization_id=scope.organization_id, grain=UsageGrain.DAY)
-    if user_id is not None:
-        days = UsageRollup.objects.filter(
-            organization_id=scope.organization_id, grain=UsageGrain.MEMBER, user_id=user_id
-        )
-    ends = [
-        moment for moment in (wanted.until, before.created_at if before is not None else None) if moment is not None
-    ]
-    if ends:
-        days = days.filter(day__lte=min(ends).astimezone(UTC).date())
-    last = days.order_by("-day").values_list("day", flat=True).first()
-    if last is None:
-        return rows.none()
-    return rows.filter(created_at__lt=datetime.combine(last, time.max, UTC) + _MICROSECOND)
 
 
 def _narrowed(rows: QuerySet[UsageRecord], wanted: RequestFilter) -> QuerySet[UsageRecord]:

@@ -90,7 +90,9 @@ def _delete_batch(before: date) -> int | None:
             return None
         cursor.execute(
             "DELETE FROM routing_usagerecord WHERE id = ANY(ARRAY("
-            "SELECT id FROM routing_usagerecord WHERE created_at < %s ORDER BY created_at LIMIT %s))",
+            # As the index of all organizations' records has it, see `MOMENT_OF_ALL`.
+            "SELECT id FROM routing_usagerecord WHERE greatest(created_at, created_at) < %s "
+            "ORDER BY greatest(created_at, created_at) LIMIT %s))",
             [datetime.combine(before, time.min, UTC), BATCH],
         )
         return int(cursor.rowcount)

@@ -49,6 +49,7 @@ from tests.factories import (
     OrganizationFactory,
     UserFactory,
 )
+from tests.support.examined import Examined
 
 pytestmark = pytest.mark.django_db
 
@@ -978,6 +979,9 @@ class TestManyRows:
         assert "about 100,000 in all" in text_of(page.get(address("organizations_auditlog_changelist")))
 
     def test_usage(self, page: Client, organizations: list[Organization]) -> None:
+        quiet, person = OrganizationFactory.create(name="Quiet Inc"), UserFactory.create()
+        for days in range(20, 25):
+            make_usage(quiet, person, created_at=datetime.now(UTC) - timedelta(days=days))
         self.fill(MANY_USAGE_ROWS, organizations, "routing_usagerecord")
         yesterday = (datetime.now(UTC) - timedelta(days=1)).date()
         request_id = UsageRecord.objects.order_by("pk")[500].request_id
@@ -997,6 +1001,19 @@ class TestManyRows:
             ],
         )
         self.assert_on_an_index(statements, "routing_usagerecord")
+        # Never a walk through what others did, or through what came later.
+        for query, most in (
+            ({"organization": quiet.pk}, 10),
+            ({"organization": "Quiet Inc"}, 10),
+            ({"organization": organizations[3].pk}, 110),
+            ({"organization": quiet.pk, "status": "5xx", "to": yesterday}, 20),
+            ({"to": yesterday - timedelta(days=10)}, 10),
+            ({"to": yesterday}, 150),
+        ):
+            with CaptureQueriesContext(connection) as captured:
+                content = text_of(page.get(address("routing_usagerecord_changelist", **query)))
+            assert 'class="field-time' in content or "status" in query
+            assert Examined(captured, "routing_usagerecord").rows <= most, query
 
     def test_other_lists_make_few_queries_too(self, page: Client) -> None:
         organizations = OrganizationFactory.create_batch(60)

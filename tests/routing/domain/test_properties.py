@@ -31,7 +31,9 @@ from routing.domain.types import (
 from tests.routing.domain.worlds import GRATIS, PAID, Provider, organization, world
 
 # A busy machine is no reason to fail.
-thorough = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+thorough = settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+)
 
 # Few names, so that what is generated meets: models in and out of the catalog, with and without variants; providers
 # that are authors too; and two direct providers, one of which shares a model's name with the catalog.

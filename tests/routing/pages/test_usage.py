@@ -243,5 +243,5 @@ class TestRequests:
         client.force_login(alice.user)
         path = reverse("usage-requests", kwargs={"organization_id": alice.organization_id})
         client.get(path)
-        with django_assert_num_queries(12):
+        with django_assert_num_queries(11):
             client.get(path, {"mode": "code"})

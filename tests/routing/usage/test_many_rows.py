@@ -19,10 +19,11 @@ from organizations.audit_selectors import WINDOW, AuditFilter, audit_page, chain
 from organizations.models import AuditAction, Membership, Role
 from routing.usage.export import usage_csv
 from routing.usage.requests import Outcome, RequestFilter, usage_receipt, usage_requests
+from routing.usage.retention import usage_prune
 from routing.usage.sums import usage_scope
 from routing.usage_selectors import UsageBy, usage_overview, usage_page, usage_report
 from tests.factories import MembershipFactory, OrganizationFactory
-from tests.routing.usage.records import NOON
+from tests.routing.usage.records import NOON, used
 from tests.support.examined import Examined
 from tests.support.many_rows import many_audit_rows, many_usage_rows
 
@@ -64,6 +65,12 @@ def page_of(reader: Membership, path: str) -> str:
 
 def test_usage(members: list[Membership]) -> None:
     alice, bob = members[:2]
+    # They made five requests, long ago, and others many since.
+    quiet = MembershipFactory.create(role=Role.OWNER)
+    silent = MembershipFactory.create(organization=alice.organization)
+    for member in (quiet, silent):
+        for days in range(70, 75):
+            used(member.organization_id, member.user_id, created_at=NOON - timedelta(days=days))
     other = OrganizationFactory.create()
     many_usage_rows([alice.organization_id, other.pk], [row.user_id for row in members], count=ROWS, until=NOON)
     tables = ("routing_usage", "routing_usagerecord", "routing_usagerollup")
@@ -93,6 +100,9 @@ def test_usage(members: list[Membership]) -> None:
         (everybody, RequestFilter(mode="code", outcome=Outcome.FAILED), 25),
         (everybody, RequestFilter(model="none such"), 0),
         (own, RequestFilter(error_type="none_such"), 0),
+        (usage_scope(quiet), RequestFilter(), 5),
+        (usage_scope(silent), RequestFilter(until=NOON), 5),
+        (everybody, RequestFilter(user_id=silent.user_id, since=NOON - timedelta(days=80)), 5),
     ]:
         before = ""
         for _ in range(2):
@@ -102,8 +112,9 @@ def test_usage(members: list[Membership]) -> None:
                 queries=4,
             )
             assert len(listed.rows) >= found, wanted
-            # What others did in the same time lies between.
-            assert rows < (8_000 if wanted.has_index else 4 * WINDOW + 500), (wanted, rows)
+            assert rows < (110 if wanted.has_index else 4 * WINDOW + 500), (wanted, rows)
+            if not listed.older:
+                break
             before = listed.older
     request_id = usage_requests(own, RequestFilter(), size=1).rows[0].request_id
     receipt, rows = looked_at(lambda: usage_receipt(own, request_id), *tables, queries=3)
@@ -114,6 +125,9 @@ def test_usage(members: list[Membership]) -> None:
     )
     assert head[1].count("\n") == head[2].count("\n") == 1_000
     assert rows < 5_000
+    with CaptureQueriesContext(connection) as captured:
+        assert usage_prune(DAY - timedelta(days=100)).is_complete
+    assert Examined(captured, "routing_usagerecord").rows == 0
     assert "a/thorough" in page_of(alice, f"usage?from={month}&to={DAY}&by=model")
     assert str(request_id) in page_of(alice, f"usage/requests?to={DAY}&member={bob.user_id}")
 

@@ -100,9 +100,9 @@ class TestList:
     ) -> None:
         for member in (alice, bob, bob):
             use(member)
-        with django_assert_num_queries(3):
+        with django_assert_num_queries(2):
             usage_requests(usage_scope(alice), RequestFilter(user_id=bob.user_id))
-        with django_assert_num_queries(4):
+        with django_assert_num_queries(3):
             usage_requests(usage_scope(alice), RequestFilter(outcome=Outcome.ANSWERED))
 
 
