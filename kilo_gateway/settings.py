@@ -258,6 +258,7 @@ CATALOG_SYNC = env.flag("CATALOG_SYNC", default=True)
 # ---------------------------------------------------------------- the proxy
 MAX_REQUEST_BYTES = env.integer("MAX_REQUEST_BYTES", 32 * 1024 * 1024, minimum=1024)
 RATE_LIMIT_PER_KEY = env.integer("RATE_LIMIT_PER_KEY", 0)
+HOSTED_WITHOUT_ORGANIZATION = env.flag("HOSTED_WITHOUT_ORGANIZATION", default=True)
 # For rate limits only. Django's cache stays in the process: nothing that has to be shared is kept in it.
 CACHE_URL = env.redis("CACHE_URL")
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_BYTES

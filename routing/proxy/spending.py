@@ -12,6 +12,8 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from django.conf import settings
+
 from kilo_gateway.api_errors import ErrorType, GatewayError, temporarily_unavailable
 from routing.domain.spending import Allowance, Period, Scope, dollars, largest_cost, used_up
 from routing.domain.targets import ModelChoice
@@ -31,6 +33,10 @@ RESERVATION_SECONDS: Final = 900
 TRIES: Final = 3
 PAUSE_SECONDS: Final = FLUSH_SECONDS + 0.05
 RETRY_AFTER_SECONDS: Final = 5
+_NOBODYS: Final = (
+    "Hosted models are paid by an organization here. Name yours in the header X-KiloCode-OrganizationId, or use a key "
+    "that is bound to it."
+)
 
 # All or nothing. The organization's row is locked first and read as it is then; a member's row is judged as it is when
 # the insert meets it. Each limit lets the request pass that is not used up yet.
@@ -78,10 +84,17 @@ def check(caller: Caller, usage: Usage, choice: ModelChoice, body: JsonBody, cat
     they had reserved: about half a second at most.
 
     Raises:
-        GatewayError: 402 `usage_limit_exceeded`, which says what is left of which limit, and when it begins anew.
+        GatewayError: 402 `usage_limit_exceeded`, which says what is left of which limit, and when it begins anew; or
+            that an organization has to be named, where the installation pays for nobody.
         psycopg.OperationalError: the database does not answer.
     """
-    if usage.is_byok or choice.is_free or not caller.is_limited or caller.organization_id is None:
+    if usage.is_byok or choice.is_free:
+        return
+    if caller.organization_id is None:
+        if not settings.HOSTED_WITHOUT_ORGANIZATION:
+            raise GatewayError(ErrorType.USAGE_LIMIT_EXCEEDED, 402, _NOBODYS, code="organization_required")
+        return
+    if not caller.is_limited:
         return
     pricing = pricing_of(choice.id, catalog_snapshot_id)
     amount = largest_cost(pricing, body_bytes=len(body.encode()), asked=body.values)

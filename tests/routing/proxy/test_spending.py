@@ -15,6 +15,9 @@ from django.db.models.functions import Now
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from organizations.api_keys import api_key_create
+from organizations.audit import COMMAND
+from organizations.models import Scope
 from routing.demo import DemoUpstream
 from routing.models import HostedBalance, MemberSpending, SpendingReservation, UsageRecord
 from routing.proxy import spending
@@ -145,6 +148,18 @@ class TestRequests:
                 sent = [text for text in statements.of_this_thread() if "kilo_" not in text and "FROM" in text]
         assert not any("reserv" in text for text in sent)
         assert not MemberSpending.objects.exists()
+
+    def test_whether_the_installation_pays_for_nobody(self, tenant: Tenant, settings: Any) -> None:
+        key = api_key_create(user=tenant.user, name="his own", scopes=[Scope.INFERENCE], actor=COMMAND).secret.reveal()
+        paid, free = chat(model="openai/gpt-5-mini"), chat(model="kilo-auto/free")
+        settings.HOSTED_WITHOUT_ORGANIZATION = False
+        refused = call(CHAT, paid, key)
+        assert (refused.status, refused.json()["error"]["code"]) == (402, "organization_required")
+        assert call(CHAT, free, key).status == 200
+        headers = {"x-kilocode-organizationid": str(tenant.organization.pk)}
+        assert call(CHAT, paid, key, headers=headers).status == 200
+        settings.HOSTED_WITHOUT_ORGANIZATION = True
+        assert call(CHAT, paid, key).status == 200
 
     def test_one_statement_more_and_none_without_limits(self, tenant: Tenant) -> None:
         self.ask(tenant)
