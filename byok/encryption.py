@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, Self, final
 from uuid import UUID
 
@@ -210,6 +211,7 @@ def _parsed_entry(entry: str, position: int) -> tuple[str, bytes]:
     return key_id, material
 
 
+@lru_cache(maxsize=1024)
 def _binding(owner: SecretOwner, provider_id: str, purpose: str) -> bytes:
     """What the ciphertext is bound to. Each part is preceded by its length, so no two sets of parts look the same."""
     parts = (owner.kind.value, str(owner.id), provider_id, purpose)

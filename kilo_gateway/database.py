@@ -1,4 +1,8 @@
-"""Which PostgreSQL this process uses, decided before Django reads its settings."""
+"""Which PostgreSQL this process uses, decided before Django reads its settings.
+
+The process that supervises a server decides too and stays as small as it can, so what is large is loaded where it is
+needed.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
-from psycopg import ProgrammingError
-from psycopg.conninfo import conninfo_to_dict
-
-from kilo_gateway import embedded_postgres
 from kilo_gateway.env import Environment, SettingError
 
 # How a server or a network that is gone shows itself: at first by silence. In seconds, but for the second.
@@ -95,6 +95,8 @@ def provide_database() -> None:
     environment = Environment()
     if environment.text("DATABASE_URL"):
         return
+    from kilo_gateway import embedded_postgres
+
     directory = data_directory(environment)
     allowed = environment.flag("DEBUG", default=False) or environment.flag("EMBEDDED_POSTGRES", default=False)
     if not allowed and not embedded_postgres.is_running(directory):
@@ -116,6 +118,9 @@ def django_database(url: str, *, pool_size: int, limits: DatabaseLimits) -> dict
     Raises:
         SettingError: the URL does not parse or names no database; its text, which may hold a password, is not shown.
     """
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import conninfo_to_dict
+
     try:
         parts = {key: str(value) for key, value in conninfo_to_dict(url).items()}
     except ProgrammingError:

@@ -7,9 +7,11 @@ what it should be. The text of a secret never appears in it.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from email.utils import getaddresses
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -19,6 +21,13 @@ FALSE = frozenset({"0", "false", "no", "off", ""})
 
 # What an `EMAIL_URL` begins with, and the usual port: encrypted from a command on, from the start, and not at all.
 MAIL_PORTS = {"smtp": 587, "smtps": 465, "smtp+plain": 25}
+
+# How a process ends that has said which setting is wrong (EX_CONFIG of sysexits.h).
+MISCONFIGURED = 78
+
+# What may stand in `ALLOWED_HOSTS`, of which a name with a dot in front stands for all names below it as well.
+_HOST = re.compile(r"\*|\.?[a-z0-9-]+(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\]", re.IGNORECASE)
+_EMAIL_ADDRESS = re.compile(r"[^\s@<>()\",;:\\\[\]]+@[^\s@<>()\",;:\\]+")
 
 Network = IPv4Network | IPv6Network
 
@@ -104,6 +113,13 @@ class Environment:
                 raise SettingError(f"{name} must list origins such as https://gateway.example.com, without a path.")
         return origins
 
+    def hosts(self, name: str, default: tuple[str, ...]) -> tuple[str, ...]:
+        """A comma-separated list of host names, without a scheme and a port."""
+        hosts = self.words(name, default)
+        if self.text(name) and not (hosts and all(_HOST.fullmatch(host) for host in hosts)):
+            raise SettingError(f"{name} must list host names such as gateway.example.com, without a scheme or a port.")
+        return hosts
+
     def words(self, name: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
         """A comma-separated list."""
         value = self.text(name)
@@ -151,6 +167,16 @@ class Environment:
             valid = False
         if not valid or parts.scheme not in {"redis", "rediss"}:
             raise SettingError(f"{name} must look like redis://:password@host:6379/0, or rediss:// for TLS.")
+        return value
+
+    def sender(self, name: str, default: str) -> str:
+        """From whom mails are: an email address, or a name and the address in angle brackets."""
+        value = self.text(name)
+        if not value:
+            return default
+        addresses = [address for _, address in getaddresses([value])]
+        if len(addresses) != 1 or not _EMAIL_ADDRESS.fullmatch(addresses[0]) or not value.isprintable():
+            raise SettingError(f"{name} must be an address such as Kilo Gateway <no-reply@example.com>.")
         return value
 
     def mail(self, name: str) -> MailServer | None:

@@ -10,6 +10,7 @@ import django
 from django.core.management import call_command
 
 from kilo_gateway.database import lift_statement_timeout
+from kilo_gateway.env import MISCONFIGURED, SettingError
 from kilo_gateway.static_files import collect_static_files
 
 # The key of the advisory lock, arbitrary but ours: "kilomigr" as a number.
@@ -17,10 +18,18 @@ ADVISORY_LOCK: Final = int.from_bytes(b"kilomigr", "big")
 
 
 def main() -> None:
-    """Migrate the database if asked to, and collect the static files. `DATABASE_URL` is set by the caller."""
+    """Check the settings, migrate the database if asked to, and collect the static files.
+
+    `DATABASE_URL` is set by the caller. Exits with `MISCONFIGURED` when a setting is missing or malformed, and has said
+    which one.
+    """
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kilo_gateway.settings")
     lift_statement_timeout()
-    django.setup()
+    try:
+        django.setup()
+    except SettingError as error:
+        print(f"Configuration error: {error}", file=sys.stderr)  # noqa: T201 - for the operator
+        sys.exit(MISCONFIGURED)
     if "--migrate" in sys.argv[1:]:
         migrate()
     collect_static_files()

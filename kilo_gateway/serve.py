@@ -13,11 +13,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from importlib import import_module
 from typing import Any
 
 from kilo_gateway.database import provide_database
-from kilo_gateway.env import Environment, SettingError
+from kilo_gateway.env import MISCONFIGURED, Environment, SettingError
+from kilo_gateway.listening import require_free_address
 from kilo_gateway.metrics import served_metrics
 from kilo_gateway.stopping import stop_notice
 
@@ -36,8 +36,10 @@ def main() -> None:
         metrics_host = environment.text("METRICS_HOST", "127.0.0.1")
         metrics_port = environment.integer("METRICS_PORT", 0, maximum=65_535)
         delay = environment.limit_seconds("SHUTDOWN_DELAY", 2.0)
+        if metrics_port == port:
+            raise SettingError("METRICS_PORT must be another port than PORT.")
+        require_free_address(host, port)
         provide_database()
-        _check_settings()
         _prepare(migrate=environment.flag("MIGRATE", default=True))
         _allow_many_files()
         with _metrics(metrics_host, metrics_port), stop_notice() as announce_stop:
@@ -46,16 +48,16 @@ def main() -> None:
         raise SystemExit(f"Configuration error: {error}") from None
 
 
-def _check_settings() -> None:
-    """Load the settings here once, so that a mistake stops the start with one line instead of one per worker."""
-    import_module(os.environ["DJANGO_SETTINGS_MODULE"])
-
-
 def _prepare(*, migrate: bool) -> None:
-    """Migrate and collect static files in another process, so that this one, which only supervises, stays small."""
+    """Check the settings, migrate and collect static files in another process, so that this one, which only supervises,
+    stays small; and so that a mistake stops the start with one line instead of one per worker.
+    """
     arguments = ["--migrate"] if migrate else []
     command = [sys.executable, "-m", "kilo_gateway.prepare", *arguments]
-    if subprocess.run(command, check=False).returncode:  # noqa: S603 - our own module and words
+    status = subprocess.run(command, check=False).returncode  # noqa: S603 - our own module and words
+    if status == MISCONFIGURED:
+        raise SystemExit(1)
+    if status:
         raise SystemExit("The gateway could not be prepared; what went wrong is above.")
 
 
@@ -76,8 +78,8 @@ def _serve(  # noqa: PLR0917 - one for each setting
     # Read by the allocator of granian's native side when it is loaded. By itself it keeps memory back for each thread,
     # for a thousand streams nearly as much as they need.
     os.environ.setdefault("_RJEM_MALLOC_CONF", "narenas:1,tcache:false,dirty_decay_ms:0,muzzy_decay_ms:0")
-    # Only here: the settings have to be checked before anything else is loaded.
-    from granian.constants import Interfaces
+    # Only here: what is above has to be in the environment first.
+    from granian.constants import HTTPModes, Interfaces
     from granian.log import LogLevels
     from granian.server import Server
 
@@ -114,6 +116,8 @@ def _serve(  # noqa: PLR0917 - one for each setting
         address=host,
         port=port,
         interface=Interfaces.WSGI,
+        # What is in front speaks it; to find out what a connection speaks would cost each one memory and time.
+        http=HTTPModes.http1,
         workers=workers,
         blocking_threads=threads,
         backpressure=threads,

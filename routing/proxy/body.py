@@ -19,6 +19,7 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 # A key without escapes, with the colon behind it and the space around that.
 _PLAIN_KEY = re.compile(r'"([^"\\\x00-\x1f]*)"[ \t\n\r]*:[ \t\n\r]*')
 _SEPARATOR = re.compile(r"[ \t\n\r]*([,}])[ \t\n\r]*")
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -117,7 +118,7 @@ class JsonBody:
     def replace(self, key: str, value: Any) -> None:
         """Give a top-level key another value, or add it."""
         self.values[key] = value
-        self._edits[key] = json.dumps(value, ensure_ascii=False)
+        self._edits[key] = _encode(value)
 
     def encode(self) -> bytes:
         """The body as it goes upstream: the client's text with the edits, everything else to the byte."""

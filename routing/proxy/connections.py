@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
@@ -10,6 +11,8 @@ import psycopg
 from django.conf import settings
 from django.db import connections
 from psycopg import pq
+
+from routing.proxy.lookout import requests_present, wait_awake
 
 if TYPE_CHECKING:
     from django.db.backends.postgresql.base import DatabaseWrapper
@@ -83,8 +86,8 @@ class Prepared:
         self._sql = sql.encode()
         self._prepared_on: WeakSet[psycopg.Connection[Any]] = WeakSet()
 
-    def fetch_row(self, parameters: Sequence[bytes | None]) -> tuple[str | None, ...] | None:
-        """The first row of the result, or None.
+    def fetch_row(self, parameters: Sequence[bytes | None]) -> tuple[bytes | None, ...] | None:
+        """The first row of the result as text that is not decoded yet, or None.
 
         Raises:
             psycopg.Error: as a cursor would raise it; `psycopg.OperationalError` when the database does not answer.
@@ -93,8 +96,8 @@ class Prepared:
             result = self._run(connection, parameters)
         if not result.ntuples:
             return None
-        values = (result.get_value(0, column) for column in range(result.nfields))
-        return tuple([None if value is None else value.decode() for value in values])
+        get_value = result.get_value
+        return tuple([get_value(0, column) for column in range(result.nfields)])
 
     def _run(self, connection: psycopg.Connection[Any], parameters: Sequence[bytes | None]) -> pq.abc.PGresult:
         pgconn = connection.pgconn
@@ -107,11 +110,28 @@ class Prepared:
             self._prepared_on.add(connection)
         try:
             # NULL is None, whatever the stubs say.
-            return _checked(connection, pgconn.exec_prepared(self._name, cast("Sequence[bytes]", parameters)))
+            return _checked(connection, _exec_prepared(pgconn, self._name, cast("Sequence[bytes]", parameters)))
         except psycopg.errors.InvalidSqlStatementName:
             # Something between us and the server (a pooler, DISCARD) has forgotten it.
             self._prepared_on.discard(connection)
             return self._run(connection, parameters)
+
+
+def _exec_prepared(pgconn: pq.abc.PGconn, name: bytes, parameters: Sequence[bytes]) -> pq.abc.PGresult:
+    """Run a statement and wait for its result: awake for a moment when nobody else needs the processor."""
+    if not requests_present.is_alone:
+        return pgconn.exec_prepared(name, parameters)
+    pgconn.send_query_prepared(name, parameters)
+    poller = select.poll()
+    poller.register(pgconn.socket, select.POLLIN)
+    while pgconn.flush() or pgconn.is_busy():
+        if not wait_awake(pgconn.socket):
+            poller.poll()
+        pgconn.consume_input()
+    result, ended = pgconn.get_result(), pgconn.get_result()
+    if result is None or ended is not None:
+        raise psycopg.OperationalError("the database broke off")
+    return result
 
 
 def _checked(connection: psycopg.Connection[Any], result: pq.abc.PGresult) -> pq.abc.PGresult:

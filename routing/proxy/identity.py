@@ -36,7 +36,7 @@ LEFT JOIN routing_hostedbalance b ON b.organization_id = o.id
 WHERE k.key_hash = decode($2, 'hex')
 """,
 )
-_TRUE = "t"
+_TRUE = b"t"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +122,10 @@ def identify(key: str, organization_header: str) -> Caller:
 
 
 @lru_cache(maxsize=4096)
-def _caller(row: tuple[str | None, ...]) -> Caller:
+def _caller(row: tuple[bytes | None, ...]) -> Caller:
     """What a row says. The same row comes again and again, and says the same."""
-    key_id, user_id, default_mode = row[:3]
-    organization, plan, routing_version, role, snapshot_id, tier_version, balance, has_limits = row[6:]
+    key_id, user_id, default_mode, *rest = [None if value is None else value.decode() for value in row]
+    organization, plan, routing_version, role, snapshot_id, tier_version, balance, has_limits = rest[3:]
     return Caller(
         key_id=UUID(str(key_id)),
         user_id=UUID(str(user_id)),
@@ -135,7 +135,7 @@ def _caller(row: tuple[str | None, ...]) -> Caller:
         role=role or "",
         stamp=Stamp(int(routing_version or 0), int(snapshot_id or 0), int(tier_version or 0)),
         balance_microdollars=None if balance is None else int(balance),
-        has_spending_limits=has_limits == _TRUE,
+        has_spending_limits=has_limits == "t",
     )
 
 
@@ -150,7 +150,7 @@ def _parse_organization(header: str) -> tuple[UUID | None, bool]:
         return None, True
 
 
-def _fetch(parameters: list[bytes | None]) -> tuple[str | None, ...] | None:
+def _fetch(parameters: list[bytes | None]) -> tuple[bytes | None, ...] | None:
     try:
         return _STATEMENT.fetch_row(parameters)
     except PoolTimeout:

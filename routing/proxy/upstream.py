@@ -141,6 +141,7 @@ def _exchange(origin: Origin, connection: Connection, head: bytes, body: bytes) 
     patience: float = settings.UPSTREAM_FIRST_BYTE_TIMEOUT
     connection.wait_at_most(patience)
     was_taken = _write(connection, head, body)
+    connection.wait_awake()
     answer_head, rest = _read_head(connection, time.monotonic() + patience)
     if not _LOWEST_STATUS <= answer_head.status <= _HIGHEST_STATUS:
         raise MalformedAnswer("the status is no final one")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 from django.http import HttpRequest, HttpResponse
 from drf_spectacular.utils import extend_schema_view
-from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from kilo_gateway.api_errors import as_gateway_error, method_not_allowed, outer_error_response
+from kilo_gateway.api_errors import method_not_allowed, outer_error_response
 from kilo_gateway.api_kinds import ApiKind
 from routing.proxy.exchange import Exchange
 from routing.proxy.reply import Reply
@@ -20,7 +19,7 @@ class ProxyView(APIView):
     """Base of the three: authentication, parsing and errors are the exchange's, so DRF's own do not run.
 
     DRF negotiates a content type, authenticates, throttles, parses and renders for each request by default; that work
-    costs more than the rest of the path and its results would go unused.
+    costs more than the rest of the path and its results would go unused. What is left of it is the API's description.
     """
 
     api_kind: ClassVar[ApiKind]
@@ -28,26 +27,14 @@ class ProxyView(APIView):
     permission_classes = ()
     # OPTIONS is none of them: no browser calls this API from another origin.
     http_method_names: list[str] = ["post"]
-    # What DRF would work out for each answer: `Allow` stands in the one refusal that needs it.
-    default_response_headers: ClassVar[dict[str, str]] = {}
 
-    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
-        return Request(request)
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Straight to the exchange, which answers for itself whatever happens."""
+        if request.method == "POST":
+            return self.post(request)
+        return outer_error_response(method_not_allowed("POST"), anthropic=self.api_kind is ApiKind.MESSAGES)
 
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        return
-
-    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        return response
-
-    def http_method_not_allowed(self, request: HttpRequest, *args: Any, **kwargs: Any) -> NoReturn:
-        raise method_not_allowed("POST")
-
-    def handle_exception(self, exc: Exception) -> Any:
-        """Only what is raised before the exchange begins, such as 405; the exchange answers for itself."""
-        return outer_error_response(as_gateway_error(exc), anthropic=self.api_kind is ApiKind.MESSAGES)
-
-    def post(self, request: Request) -> Reply | HttpResponse:
+    def post(self, request: HttpRequest) -> Reply | HttpResponse:
         """Resolve the model, check the request, and answer with what the upstream answers, in the same format.
 
         Not described here: the formats themselves, which are OpenAI's and Anthropic's. `kilo-auto/org` is the model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import runpy
+import socket
 import stat
 import subprocess
 import sys
@@ -13,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from byok.providers import PROVIDERS
 from kilo_gateway.env import Environment, SettingError, kept_secret
-from tests.support.live import ROOT
+from tests.support.live import ROOT, free_port
 
 CANARY = "canary-9f31c2"
 
@@ -185,6 +187,21 @@ MALFORMED = {
     "MAX_REQUEST_BYTES": ["1023", "32MB", "-1"],
     "RATE_LIMIT_PER_KEY": ["-1", "10/min"],
     "LOG_FORMAT": ["xml"],
+    "ALLOWED_HOSTS": ["https://a.example", "a.example:8000", "a.example/b", "a.example b.example", ".", "a..b", ","],
+    "EMAIL_FROM": ["foo", "a@b@c", "Kilo, Inc <a@b.example>", "a@b.example, c@d.example", "A <a@b.example\n>", "@b"],
+    "OTEL_TRACES_SAMPLER": ["zzz"],
+    "OTEL_TRACES_SAMPLER_ARG": ["most", "1.5", "-1", "nan"],
+    "OTEL_BSP_SCHEDULE_DELAY": ["abc", "0"],
+    "OTEL_BSP_EXPORT_TIMEOUT": ["30s"],
+    "OTEL_BSP_MAX_QUEUE_SIZE": ["-5"],
+    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": ["4096", "x"],
+    "OTEL_EXPORTER_OTLP_TIMEOUT": ["soon"],
+    "OTEL_EXPORTER_OTLP_COMPRESSION": ["zip"],
+    "OTEL_EXPORTER_OTLP_HEADERS": [CANARY, f"={CANARY}"],
+    "OTEL_RESOURCE_ATTRIBUTES": ["team"],
+    "OTEL_SDK_DISABLED": ["maybe"],
+    "HSTS_SECONDS": ["a year", "-1"],
+    "HSTS_INCLUDE_SUBDOMAINS": ["all"],
 }  # fmt: skip
 SECRETS = ["SECRET_KEY", "CREDENTIAL_KEYS", "DATABASE_URL", "OPENROUTER_API_KEY", "VERCEL_AI_GATEWAY_API_KEY"]
 
@@ -346,6 +363,38 @@ class TestSettings:
         assert set(found["ALLOWED_HOSTS"]) == {"gateway.example.com", "localhost", "127.0.0.1", "[::1]"}
         assert found["SESSION_COOKIE_SECURE"] is found["CSRF_COOKIE_SECURE"] is found["SECURE_SSL_REDIRECT"] is True
 
+    def test_the_ones_that_are_well_formed(self, environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        (tmp_path / "url").write_text("http://127.0.0.1:9/v1\n")
+        for name, value in {
+            "BASE_URL": "https://[2001:db8::1]:8443",
+            "EMAIL_FROM": '"Kilo, Inc" <gateway@mailhost>',
+            "OTEL_TRACES_SAMPLER": "traceidratio",
+            "OTEL_TRACES_SAMPLER_ARG": "0.25",
+            "OTEL_BSP_MAX_QUEUE_SIZE": "100",
+            "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "100",
+            "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20x,b=",
+            "PROVIDER_BASE_URL_NEURALWATT_FILE": str(tmp_path / "url"),
+        }.items():
+            environment.setenv(name, value)
+        found = settings()
+        assert "[2001:db8::1]" in found["ALLOWED_HOSTS"]
+        assert found["PROVIDER_BASE_URLS"] == {"neuralwatt": "http://127.0.0.1:9/v1"}
+        assert (found["SECURE_HSTS_SECONDS"], found["SECURE_HSTS_INCLUDE_SUBDOMAINS"]) == (31_536_000, False)
+        environment.setenv("ALLOWED_HOSTS", "a.example, .b.example,10.1.2.3,[::1],*")
+        environment.setenv("EMAIL_FROM", "gateway@b.example")
+        environment.setenv("HSTS_SECONDS", "0")
+        environment.setenv("HSTS_INCLUDE_SUBDOMAINS", "1")
+        found = settings()
+        assert found["ALLOWED_HOSTS"] == ["a.example", ".b.example", "10.1.2.3", "[::1]", "*"]
+        assert (found["DEFAULT_FROM_EMAIL"], found["SECURE_HSTS_SECONDS"]) == ("gateway@b.example", 0)
+        assert found["SECURE_HSTS_INCLUDE_SUBDOMAINS"] is True
+
+    def test_the_documentation_names_them(self) -> None:
+        told = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+        for name in set(MALFORMED) - {"PROVIDER_BASE_URL_NOBODY", "PROVIDER_BASE_URL_NEURALWATT"}:
+            assert name in told or (name.startswith("OTEL_BSP_") and "`OTEL_BSP_*`" in told), name
+        assert [provider_id for provider_id in PROVIDERS if f"`{provider_id}`" not in told] == []
+
 
 class TestStart:
     """The commands that people start it with."""
@@ -355,7 +404,7 @@ class TestStart:
         ended = subprocess.run(
             [sys.executable, *command],
             cwd=ROOT,
-            env={**kept, **variables},
+            env={**kept, "PORT": str(free_port()), **variables},
             capture_output=True,
             text=True,
             timeout=60,
@@ -379,13 +428,29 @@ class TestStart:
         assert CANARY not in told
 
     @pytest.mark.parametrize(
-        ("name", "value"), [("WORKERS", "0"), ("THREADS", "many"), ("PORT", "70000"), ("MIGRATE", "perhaps")]
+        ("name", "value"),
+        [("WORKERS", "0"), ("THREADS", "many"), ("PORT", "70000"), ("MIGRATE", "perhaps"), ("HOST", "no address")],
     )
     def test_the_servers_own_settings(self, name: str, value: str, tmp_path: Path) -> None:
         variables = {"DATABASE_URL": "postgresql://nobody@127.0.0.1/none", "DATA_DIR": str(tmp_path), name: value}
         code, told = self.start("-m", "kilo_gateway.serve", **variables)
         assert (code, told.count("\n")) == (1, 1)
         assert told.startswith(f"Configuration error: {name} must")
+
+    def test_a_port_that_somebody_listens_at(self, tmp_path: Path) -> None:
+        """The workers share their port, and so would two servers share it, request by request."""
+        with socket.create_server(("127.0.0.1", 0), reuse_port=True) as listener:
+            port = listener.getsockname()[1]
+            variables = {"DATABASE_URL": "postgresql://nobody@127.0.0.1/none", "DATA_DIR": str(tmp_path)}
+            code, told = self.start("-m", "kilo_gateway.serve", PORT=str(port), **variables)
+        assert (code, told.count("\n")) == (1, 1)
+        assert told.startswith(f"Configuration error: PORT: nothing can listen at 127.0.0.1:{port}")
+
+    def test_one_port_for_two_purposes(self, tmp_path: Path) -> None:
+        port = str(free_port())
+        variables = {"DATABASE_URL": "postgresql://nobody@127.0.0.1/none", "DATA_DIR": str(tmp_path)}
+        code, told = self.start("-m", "kilo_gateway.serve", PORT=port, METRICS_PORT=port, **variables)
+        assert (code, told) == (1, "Configuration error: METRICS_PORT must be another port than PORT.\n")
 
     def test_no_database(self, tmp_path: Path) -> None:
         code, told = self.start("-m", "kilo_gateway.serve", DATA_DIR=str(tmp_path))

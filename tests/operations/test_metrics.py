@@ -16,7 +16,7 @@ import pytest
 
 from tests.e2e import wire
 from tests.e2e.lab import PATHS, body_of, eventually
-from tests.support.live import ROOT, Gateway
+from tests.support.live import ROOT, Gateway, free_port
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 LINE = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)")
@@ -133,7 +133,7 @@ class TestProcesses:
 
 
 def test_a_port_that_is_taken_stops_the_start(watched: Gateway) -> None:
-    environment = watched.environment | {"MIGRATE": "0"}
+    environment = watched.environment | {"MIGRATE": "0", "PORT": str(free_port())}
     done = subprocess.run(
         [sys.executable, "-m", "kilo_gateway.serve"],
         cwd=ROOT,

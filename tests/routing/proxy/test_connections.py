@@ -12,7 +12,7 @@ def test_one_that_the_server_has_forgotten_fails_no_transaction(db: None) -> Non
     statement = Prepared("kilo_test", "SELECT $1::text || '!'")
     with transaction.atomic(), connection.cursor() as cursor:
         for word in (b"one", b"two"):
-            assert statement.fetch_row([word]) == (f"{word.decode()}!",)
+            assert statement.fetch_row([word]) == (word + b"!",)
             cursor.execute("DEALLOCATE ALL")
 
 
@@ -21,5 +21,5 @@ def test_nor_is_it_lost_outside_of_one(committed_db: None) -> None:
     forget = Prepared("kilo_forget", "DEALLOCATE ALL")
     for word in (b"one", b"two"):
         # Each on a connection of the pool, which is the same one while nobody else asks.
-        assert statement.fetch_row([word]) == (f"{word.decode()}!",)
+        assert statement.fetch_row([word]) == (word + b"!",)
         forget.fetch_row([])
