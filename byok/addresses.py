@@ -11,12 +11,15 @@ import re
 import socket
 import time
 from enum import Enum
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import idna
 from django.conf import settings
+
+from byok.lookups import Lookups, SocketAddress
 
 MAX_BASE_URL: Final = 500
 NAT64: Final = IPv6Network("64:ff9b::/96")
@@ -67,7 +70,7 @@ _PATH: Final = re.compile(r"(/[A-Za-z0-9._~!$&'()*+,;=:%-]+)*")
 # How parsers of addresses decide that a host is meant to be an IPv4 address: its last part is a number.
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
-SocketAddress = tuple[Any, ...]
+_lookups: Final = Lookups()
 
 
 class ForbiddenAddress(OSError):
@@ -100,13 +103,14 @@ def resolve(host: str, port: int) -> list[tuple[int, SocketAddress]]:
 
 
 def connect_checked(host: str, port: int, timeout: float) -> socket.socket:
-    """A connection to a host after every one of its addresses was checked. `timeout` bounds all attempts together.
+    """A connection to a host after every one of its addresses was checked. `timeout` bounds the lookup of its name and
+    all attempts together.
 
     Raises `ForbiddenAddress`, before anything is connected to, if any of them is forbidden: a name that has both kinds
     is trusted with neither. Raises another `OSError` when the name does not resolve or no address answers.
     """
-    found = _checked(host, port)
     deadline = time.monotonic() + timeout
+    found = _checked(host, port, timeout)
     problem: OSError = TimeoutError("timed out")
     for family, address in found:
         remaining = deadline - time.monotonic()
@@ -119,15 +123,22 @@ def connect_checked(host: str, port: int, timeout: float) -> socket.socket:
     raise problem
 
 
+def origin_of(base_url: str) -> tuple[str, str]:
+    """Scheme, host and port: what a secret is meant for."""
+    parts = urlsplit(base_url)
+    return parts.scheme, parts.netloc
+
+
 def check_base_url(text: str) -> str:
     """A custom provider's base URL in its normal form, after its host was resolved and checked.
 
-    Waits for the resolver, so it is called before a lock is taken. Raises `BadBaseUrl`.
+    Waits for the resolver, at most for as long as a connection may take, so it is called before a lock is taken. Raises
+    `BadBaseUrl`.
     """
     url = normal_base_url(text)
     parts = urlsplit(url)
     try:
-        _checked(parts.hostname or "", parts.port or _PORTS[parts.scheme])
+        _checked(parts.hostname or "", parts.port or _PORTS[parts.scheme], settings.UPSTREAM_CONNECT_TIMEOUT)
     except OSError:
         # Whether a name exists inside of the installation's network is not told.
         raise BadBaseUrl(
@@ -188,14 +199,24 @@ def reach(address: IPv4Address | IPv6Address) -> Reach:
     return Reach.PUBLIC
 
 
-def _checked(host: str, port: int) -> list[tuple[int, SocketAddress]]:
-    found = resolve(host, port)
+def _checked(host: str, port: int, timeout: float) -> list[tuple[int, SocketAddress]]:
+    found = _found(host, port, timeout)
     allowed = {Reach.PUBLIC, Reach.PRIVATE} if settings.ALLOW_PRIVATE_UPSTREAMS else {Reach.PUBLIC}
     if any(reach(ip_address(address[0])) not in allowed for _, address in found):
         raise ForbiddenAddress
     if not found:
         raise OSError("the host has no address")
     return found
+
+
+def _found(host: str, port: int, timeout: float) -> list[tuple[int, SocketAddress]]:
+    """As `resolve`, within this time. A lookup under way may have been asked for with another port."""
+    try:
+        ip_address(host)
+    except ValueError:
+        found = _lookups.ask(host, partial(resolve, host, port), timeout)
+        return [(family, (address[0], port, *address[2:])) for family, address in found]
+    return resolve(host, port)
 
 
 def _connected(family: int, address: SocketAddress, timeout: float) -> socket.socket:

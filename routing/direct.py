@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from byok.providers import PROVIDERS, Provider
+from byok.custom_providers import opened_headers
+from byok.encryption import UndecryptableSecret
+from byok.keys import keyring
+from byok.providers import PROVIDERS, Provider, UnsendableSecretError
 from byok.selectors import StoredCredential, offered_models, providers_of
 from organizations.models import Organization
-from routing.domain.types import DirectCredential
+from routing.domain.settings import normalized_model_id
+from routing.domain.types import CUSTOM_PREFIX, DirectCredential
 
 
 def direct_providers(organization: Organization | None) -> Mapping[str, Provider]:
@@ -34,3 +39,46 @@ def _without_secret(credential: StoredCredential, provider: Provider | None) -> 
         models=None if offered is None else {model.lower(): model for model in offered},
         takes_others=model_list is not None and not model_list.is_complete,
     )
+
+
+def deny_entry(model_id: str) -> str:
+    """An id as the deny list stores it: normalized, but for a direct provider's model, which keeps its whole id."""
+    model_id = model_id.strip().lower()
+    provider_id = model_id.partition("/")[0]
+    is_direct = provider_id in PROVIDERS or provider_id.startswith(CUSTOM_PREFIX)
+    return model_id if is_direct else normalized_model_id(model_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """Why an enabled credential serves nothing: its key or a header of its provider cannot be opened or sent."""
+
+    code: str
+    message: str
+
+
+def unusable_key(provider: Provider) -> Unusable:
+    """The stored key is the reason."""
+    message = f"The stored credential for {provider.name} cannot be used; store its key again."
+    return Unusable("credential_unusable", message)
+
+
+def unusable_header(provider: Provider) -> Unusable:
+    """A stored header is the reason, and the key may be good."""
+    message = f"A stored header of {provider.name} cannot be used; store the provider's headers again."
+    return Unusable("header_unusable", message)
+
+
+def unusable(credential: StoredCredential, provider: Provider) -> Unusable | None:
+    """Try to open what a request with this credential would open. It is dropped at once, and nothing is sent."""
+    try:
+        secret = keyring().decrypt(credential.sealed, owner=credential.owner, provider_id=provider.id)
+        for endpoint in provider.endpoints.values():
+            endpoint.key_style.header(secret)
+    except (UndecryptableSecret, UnsendableSecretError):
+        return unusable_key(provider)
+    try:
+        opened_headers(credential.owner.id, provider)
+    except UndecryptableSecret:
+        return unusable_header(provider)
+    return None

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
+from django.db import transaction
+
 from byok.providers import Provider
 from byok.selectors import StoredCredential, enabled_credentials
 from kilo_gateway.api_kinds import ApiKind
@@ -71,6 +73,29 @@ def _settle_draft(
     )
 
 
+def explained(
+    organization: Organization, asked: Asked, api_kind: ApiKind | None, *, draft: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """`explain` as JSON values; where no API is named, also what another one would be told, by API.
+
+    Raises what `explain` raises. Without an API it resolves four times, all under one lock.
+    """
+    with transaction.atomic():
+        answer = explanation(explain(organization, asked, api_kind, draft=draft), api_kind)
+        if api_kind is not None:
+            return answer
+        others = {kind: explanation(explain(organization, asked, kind, draft=draft), kind) for kind in ApiKind}
+    answer["by_api_kind"] = {
+        kind.value: told for kind, other in others.items() if (told := _outcome(other)) != _outcome(answer)
+    }
+    return answer
+
+
+def _outcome(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of an explanation that may be another one in another API."""
+    return {name: answer[name] for name in ("resolved_models", "reasoning_effort", "verbosity", "refusal")}
+
+
 def explanation(settled: Settled, api_kind: ApiKind | None) -> dict[str, Any]:
     """A decision and its trace as JSON values; nothing of a credential but its public id."""
     decision = settled.decision
@@ -92,6 +117,7 @@ def explanation(settled: Settled, api_kind: ApiKind | None) -> dict[str, Any]:
         "reasoning_effort": (target.reasoning_effort or None) if target else None,
         "verbosity": (target.verbosity or None) if target else None,
         "refusal": {"code": refusal.code.value, "message": refusal.message} if refusal else None,
+        "by_api_kind": {},
         "steps": [asdict(step) for step in decision.steps],
     }
 
@@ -102,16 +128,21 @@ def _only_providers(settled: Settled) -> dict[str, list[str]]:
     return {model.id: list(model.only_providers) for model in models if model.only_providers is not None}
 
 
-def in_words(explained: dict[str, Any]) -> Iterator[str]:
+def in_words(told: dict[str, Any]) -> Iterator[str]:
     """The same for a person, line by line."""
-    yield f"Model {explained['model']}, mode {explained['mode'] or 'none'} (from: {explained['mode_source']})"
-    width = max((len(step["name"]) for step in explained["steps"]), default=0)
-    for number, step in enumerate(explained["steps"], start=1):
+    yield f"Model {told['model']}, mode {told['mode'] or 'none'} (from: {told['mode_source']})"
+    width = max((len(step["name"]) for step in told["steps"]), default=0)
+    for number, step in enumerate(told["steps"], start=1):
         reason = f" ({step['reason']})" if step["reason"] else ""
         yield f"  {number}. {step['name']:<{width}}  {step['looked_at'] or '-'}: {step['outcome']}{reason}"
-    if explained["refusal"]:
-        yield f"Refused, {explained['refusal']['code']}: {explained['refusal']['message']}"
-        return
-    models = " or ".join(explained["resolved_models"])
-    by = f" by {explained['provider']} with credential {explained['credential']}" if explained["provider"] else ""
-    yield f"Route {explained['route']} -> {explained['target']}; served as {models}{by}"
+    yield _outcome_in_words(told)
+    for kind, other in told["by_api_kind"].items():
+        yield f"With the API {kind}: {_outcome_in_words({**told, **other})}"
+
+
+def _outcome_in_words(told: Mapping[str, Any]) -> str:
+    if told["refusal"]:
+        return f"Refused, {told['refusal']['code']}: {told['refusal']['message']}"
+    models = " or ".join(told["resolved_models"])
+    by = f" by {told['provider']} with credential {told['credential']}" if told["provider"] else ""
+    return f"Route {told['route']} -> {told['target']}; served as {models}{by}"

@@ -16,7 +16,7 @@ from routing.catalog.index import CatalogIndex, CatalogProvider, current_index
 from routing.catalog.parse import provider_slug
 from routing.catalog.tiers import tier_table
 from routing.direct import direct_providers, without_secrets
-from routing.domain.policy import denied, judge, policy_in_force
+from routing.domain.policy import denied_directly, judge, policy_in_force
 from routing.domain.settings import MalformedSettings, RoutingSettings, parse_settings, state_of
 from routing.domain.targets import Owner, ValidTarget, validate_target
 from routing.domain.types import (
@@ -119,7 +119,7 @@ def model_entries(offer: Offer) -> list[Entry]:
     entries += [
         entry
         for entry in direct_entries(offer.credentials.values(), offer.providers, listing)
-        if denied(entry["id"], offer.plan, offer.settings) is None
+        if denied_directly(entry["id"], offer.plan, offer.settings) is None
     ]
     return entries
 

@@ -14,10 +14,20 @@ def policy_in_force(plan: str, settings: RoutingSettings) -> bool:
 
 
 def denied(model_id: str, plan: str, settings: RoutingSettings) -> Refusal | None:
-    """The refusal if the deny list in force names this model; deny wins over everything else."""
-    if plan == ENTERPRISE and normalized_model_id(model_id) in settings.model_deny_list:
-        return Refusal(RefusalCode.MODEL_DENIED, f'The model policy of the organization denies "{model_id}".')
-    return None
+    """The refusal if the deny list in force names this hosted model; deny wins over everything else."""
+    is_denied = plan == ENTERPRISE and normalized_model_id(model_id) in settings.model_deny_list
+    return _denial(model_id) if is_denied else None
+
+
+def denied_directly(model_id: str, plan: str, settings: RoutingSettings) -> Refusal | None:
+    """The same for a direct provider's model: an entry with a suffix means one model, one without all its variants."""
+    names = {model_id, normalized_model_id(model_id)}
+    is_denied = plan == ENTERPRISE and not names.isdisjoint(settings.exact_deny_list)
+    return _denial(model_id) if is_denied else None
+
+
+def _denial(model_id: str) -> Refusal:
+    return Refusal(RefusalCode.MODEL_DENIED, f'The model policy of the organization denies "{model_id}".')
 
 
 def judge(model: CatalogModel, plan: str, settings: RoutingSettings) -> tuple[str, ...] | Refusal | None:

@@ -24,12 +24,17 @@ class OrganizationAuto:
 
 @dataclass(frozen=True, slots=True)
 class RoutingSettings:
-    """What is stored; what of it is in force depends on the plan too."""
+    """What is stored; what of it is in force depends on the plan too.
+
+    `model_deny_list` has normalized ids, as hosted models are compared. In `exact_deny_list` they have kept what is
+    behind the colon: of a direct provider's models, `gpt-oss:20b` and `gpt-oss:120b` are two.
+    """
 
     default_model: str | None = None
     organization_auto: OrganizationAuto | None = None
     provider_allow_list: tuple[str, ...] | None = None
     model_deny_list: frozenset[str] = frozenset()
+    exact_deny_list: frozenset[str] = frozenset()
     data_collection: str | None = None
 
     @property
@@ -50,11 +55,13 @@ def parse_settings(stored: Mapping[str, Any]) -> RoutingSettings:
         MalformedSettings: a known key has another shape. Callers refuse: a policy that cannot be read is not "no
             policy".
     """
+    denied = _text_list(stored, "model_deny_list") or ()
     return RoutingSettings(
         default_model=_optional_text(stored, "default_model"),
         organization_auto=_organization_auto(stored),
         provider_allow_list=_text_list(stored, "provider_allow_list"),
-        model_deny_list=frozenset(map(normalized_model_id, _text_list(stored, "model_deny_list") or ())),
+        model_deny_list=frozenset(map(normalized_model_id, denied)),
+        exact_deny_list=frozenset(entry.strip().lower() for entry in denied),
         data_collection=_optional_text(stored, "data_collection"),
     )
 

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_CEILING, Decimal, localcontext
 from enum import StrEnum
 from typing import Any, Final
 
+from kilo_gateway.api_kinds import ApiKind
 from routing.domain.cost import MICRODOLLARS
-from routing.domain.types import Pricing
+from routing.domain.types import CatalogModel, Pricing
 
 # Text and code have three to four bytes a token, and hardly ever fewer than two.
 BYTES_PER_TOKEN: Final = 2
 # The answer of a request that does not say how long it may become.
 USUAL_OUTPUT_TOKENS: Final = 8192
-# No model writes more in one answer, whatever a request asks for.
+# One of which the catalog does not say how much it writes in an answer writes no more than this.
 MAX_OUTPUT_TOKENS: Final = 200_000
 MAX_ANSWERS: Final = 128
-_OUTPUT_LIMITS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+# How a request says how long an answer may become. What it says by the name of another API reaches no model.
+_OUTPUT_LIMITS: Final[Mapping[ApiKind, tuple[str, ...]]] = {
+    ApiKind.CHAT_COMPLETIONS: ("max_tokens", "max_completion_tokens"),
+    ApiKind.RESPONSES: ("max_output_tokens",),
+    ApiKind.MESSAGES: ("max_tokens",),
+}
 
 
 class Scope(StrEnum):
@@ -83,27 +89,50 @@ def used_up(allowances: Iterable[Allowance]) -> Allowance | None:
     return next((allowance for allowance in held if allowance.is_spent), held[0] if held else None)
 
 
-def largest_cost(pricing: Pricing | None, *, body_bytes: int, asked: dict[str, Any]) -> int:
-    """What a request is taken to cost at most; nothing where the price is unknown, as its usage will not count either.
+def most_output_tokens(asked: Mapping[str, Any], api_kind: ApiKind, model: CatalogModel | None) -> int:
+    """How many tokens all answers to a request have at most: as many as it allows, or 8,192 when it does not say.
 
-    Input: a token for two bytes of the body, at the dearer of the prices for fresh input and for writing it to a cache.
-    Output: as many tokens as the request allows, else 8,192, for each answer that it asks for.
+    No answer has more than its model writes. A limit that is none (text, zero, less than zero) is taken for that, and
+    only chat completions have more than one answer.
 
     Args:
         asked: The body.
+        model: None for one that the catalog does not have.
+    """
+    most = _longest_answer(model)
+    told = [value for name in _OUTPUT_LIMITS[api_kind] if (value := asked.get(name)) is not None]
+    tokens = min(max((_count(value) or most for value in told), default=USUAL_OUTPUT_TOKENS), most)
+    answers = _count(asked.get("n")) if api_kind is ApiKind.CHAT_COMPLETIONS else None
+    return tokens * min(answers or 1, MAX_ANSWERS)
+
+
+def _longest_answer(model: CatalogModel | None) -> int:
+    if model is None:
+        return MAX_OUTPUT_TOKENS
+    longest = model.max_output_tokens or MAX_OUTPUT_TOKENS
+    return min(longest, model.context_length or longest)
+
+
+def largest_cost(pricing: Pricing | None, *, body_bytes: int, output_tokens: int, context_length: int | None) -> int:
+    """What a request is taken to cost at most; nothing where the price is unknown, as its usage will not count either.
+
+    Input: a token for two bytes of the body, but no more than the model takes, at the dearer of the prices for fresh
+    input and for writing it to a cache.
     """
     if pricing is None or pricing.prompt is None or pricing.completion is None:
         return 0
-    limits = [value for name in _OUTPUT_LIMITS if (value := _count(asked.get(name)))]
-    output_tokens = min(max(limits, default=USUAL_OUTPUT_TOKENS), MAX_OUTPUT_TOKENS)
-    answers = min(_count(asked.get("n")) or 1, MAX_ANSWERS)
+    input_tokens = -(-body_bytes // BYTES_PER_TOKEN)
+    input_tokens = min(input_tokens, context_length or input_tokens)
     with localcontext(prec=60):
         price = max(pricing.prompt, pricing.cache_write or Decimal(0))
-        total = -(-body_bytes // BYTES_PER_TOKEN) * price + output_tokens * answers * pricing.completion
+        total = input_tokens * price + output_tokens * pricing.completion
         return int((total * MICRODOLLARS).quantize(Decimal(1), rounding=ROUND_CEILING))
 
 
 def _count(value: object) -> int | None:
+    """A whole number above zero, which some clients write as 4096.0."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 

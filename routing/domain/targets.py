@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kilo_gateway.api_kinds import ApiKind
-from routing.domain.policy import denied, judge, policy_in_force
+from routing.domain.policy import denied_directly, judge, policy_in_force
 from routing.domain.settings import RoutingSettings
 from routing.domain.types import (
     AUTO_PREFIX,
+    CUSTOM_PREFIX,
     INTERNAL_PREFIX,
     MAX_TARGET_LENGTH,
     ORGANIZATION_AUTO,
@@ -22,6 +23,10 @@ from routing.domain.types import (
     TierChoice,
     Trace,
     World,
+)
+
+_OF_THE_POLICY = frozenset(
+    {RefusalCode.MODEL_DENIED, RefusalCode.PROVIDER_NOT_ALLOWED, RefusalCode.ROUTER_UNDER_POLICY}
 )
 
 
@@ -115,21 +120,23 @@ def validate_direct(
     """
     provider_id, _, rest = model_id.partition("/")
     provider = world.direct_providers.get(provider_id)
-    if provider is None or not rest:
+    if not rest:
         return None
+    if provider is None:
+        return _no_such_provider(model_id, provider_id, trace)
     credential = owner.credentials.get(provider.id)
     if credential is None:
         message = f'"{model_id}" is unavailable: no enabled credential for {provider.name}.'
         return trace.refuse("credential", provider.id, Refusal(RefusalCode.NO_CREDENTIAL, message))
     trace.add("credential", provider.id, credential.public_id)
-    if api_kind is not None and api_kind not in provider.api_kinds:
-        message = f'{provider.name} does not support the API "{api_kind}" that "{model_id}" was asked with.'
-        return trace.refuse("api kind", api_kind, Refusal(RefusalCode.API_KIND_NOT_SUPPORTED, message))
     upstream_id = credential.spelling(rest, written.partition("/")[2] or rest)
     if upstream_id is None:
         message = f'"{model_id}" is unavailable: the credential for {provider.name} offers no such model.'
         return trace.refuse("offer", model_id, Refusal(RefusalCode.MODEL_UNAVAILABLE, message))
-    if (refusal := denied(model_id, owner.plan, owner.settings)) is not None:
+    if api_kind is not None and api_kind not in provider.api_kinds:
+        message = f'{provider.name} does not support the API "{api_kind}" that "{model_id}" was asked with.'
+        return trace.refuse("api kind", api_kind, Refusal(RefusalCode.API_KIND_NOT_SUPPORTED, message))
+    if (refusal := denied_directly(model_id, owner.plan, owner.settings)) is not None:
         return trace.refuse("model policy", model_id, refusal)
     trace.add("model policy", model_id, "allowed", "direct models are exempt from the provider allow list")
     return ValidTarget(
@@ -139,6 +146,14 @@ def validate_direct(
         provider_id=provider.id,
         credential_id=credential.public_id,
     )
+
+
+def _no_such_provider(model_id: str, provider_id: str, trace: Trace) -> Refusal | None:
+    """The refusal for a provider that the organization does not have, or has no more; None for all other ids."""
+    if not provider_id.startswith(CUSTOM_PREFIX):
+        return None
+    message = f'"{model_id}" is unavailable: the organization has no provider "{provider_id}".'
+    return trace.refuse("provider", provider_id, Refusal(RefusalCode.MODEL_UNAVAILABLE, message))
 
 
 def _validate_tier_target(
@@ -199,7 +214,11 @@ def _no_usable_model(tier: Tier, results: list[ModelChoice | Refusal], trace: Tr
     first = next(result for result in results if isinstance(result, Refusal))
     # Without a catalog nobody knows which models there are, and that is what has to be said.
     if tier is Tier.FREE and first.code is not RefusalCode.CATALOG_UNAVAILABLE:
-        refusal = Refusal(RefusalCode.NO_FREE_MODELS, "No free model is available at the moment.")
+        codes = {result.code for result in results if isinstance(result, Refusal)}
+        message = "No free model is available at the moment."
+        if codes & _OF_THE_POLICY:
+            message = "The model policy of the organization allows none of the free models that are available."
+        refusal = Refusal(RefusalCode.NO_FREE_MODELS, message)
         return trace.refuse("tier", tier.model_id, refusal)
     return first
 

@@ -14,6 +14,8 @@ from kilo_gateway.api_kinds import ApiKind
 ORGANIZATION_AUTO = "kilo-auto/org"
 AUTO_PREFIX = "kilo-auto/"
 INTERNAL_PREFIX = "kilo-internal/"
+# Of the ids of providers that organizations register themselves.
+CUSTOM_PREFIX = "custom-"
 ENTERPRISE = "enterprise"
 DEFAULT_FALLBACK = "kilo-auto/balanced"
 MAX_ROUTES = 100
@@ -107,6 +109,7 @@ class CatalogModel:
     """A hosted model as the current catalog snapshot describes it.
 
     `is_router` marks an id that the upstream leads to a model of its own choice: a router, or an alias for the newest.
+    `context_length` and `max_output_tokens` are the largest of all providers that serve it; None where unknown.
     """
 
     id: str
@@ -114,6 +117,8 @@ class CatalogModel:
     pricing: Pricing = field(default_factory=Pricing)
     serving_providers: tuple[str, ...] = ()
     is_router: bool = False
+    context_length: int | None = None
+    max_output_tokens: int | None = None
 
     @property
     def providers(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterable, Mapping
 from urllib.parse import quote
 
@@ -18,8 +19,13 @@ _PASSED = ("content-type", "content-encoding", "retry-after")
 # Answers of a provider that are about the account behind a key.
 ACCOUNT_STATUSES = frozenset({401, 402, 403, 429})
 MAX_MESSAGE_LENGTH = 500
+MAX_UNPACKED_BYTES = 1024 * 1024
+_UNREADABLE = "The upstream's error came packed in a way that cannot be read here."
+_UNREADABLE_ERROR = json.dumps(
+    {"type": "error", "error": {"type": ErrorType.UPSTREAM_ERROR, "code": "unreadable_error", "message": _UNREADABLE}}
+).encode()
 # The server ends such an answer at its head, and would take the rest for a client that has left.
-_WITHOUT_CONTENT = frozenset({204, 205, 304})
+_WITHOUT_CONTENT = frozenset({204, 205})
 
 
 def passed_headers(headers: Mapping[str, str], *, streamed: bool) -> dict[str, str]:
@@ -29,6 +35,15 @@ def passed_headers(headers: Mapping[str, str], *, streamed: bool) -> dict[str, s
     asked_for = "text/event-stream" if streamed else "application/json"
     passed = {name: _clean(headers[name]) for name in _PASSED if name in headers}
     return {"content-type": asked_for} | {name: value for name, value in passed.items() if value}
+
+
+def refuse_redirect(answer: Answer) -> None:
+    """Raises 503 for an answer that sends the request elsewhere: nothing is followed, and the client got no answer."""
+    if 300 <= answer.status < 400:
+        answer.close()
+        raise temporarily_unavailable(
+            "The upstream redirects, which is not followed. Try again later.", code="upstream"
+        )
 
 
 def is_stream(status: int, headers: Mapping[str, str]) -> bool:
@@ -80,18 +95,55 @@ def upstream_timeout() -> GatewayError:
     return GatewayError(ErrorType.UPSTREAM_TIMEOUT, 504, "The upstream did not answer in time. Try again.")
 
 
-def byok_error(status: int, content: bytes, provider_id: str, headers: Mapping[str, str]) -> GatewayError:
-    """A provider's refusal of the organization's own key, in the provider's words."""
+def byok_error(status: int, content: bytes, account: str, headers: Mapping[str, str]) -> GatewayError:
+    """A provider's refusal of an account that is not the installation's, in the provider's words."""
     told = provider_message(content)
-    message = f"The organization's own account at {provider_id} was refused by the provider ({status})"
+    message = f"{account} was refused by the provider ({status})"
     return GatewayError(ErrorType.BYOK_ERROR, status, f"{message}: {told}" if told else f"{message}.", headers=headers)
 
 
-def without_secrets(content: bytes, secrets: Iterable[Secret]) -> bytes:
-    """An error's body in which the secrets that were sent are masked, should the upstream repeat them."""
+def without_secrets(
+    content: bytes, headers: Mapping[str, str], secrets: Iterable[Secret]
+) -> tuple[bytes, dict[str, str]]:
+    """An error's body in which the secrets that were sent are masked, should the upstream repeat them, and its headers.
+
+    It leaves unpacked. One in which they could hide, because it cannot be read here, stays behind for words of ours.
+    """
+    passed = dict(headers)
+    encoding = passed.pop("content-encoding", "").strip().lower()
+    if encoding not in {"", "identity"}:
+        try:
+            content = _unpacked(content, encoding)
+        except (ValueError, zlib.error):
+            return _UNREADABLE_ERROR, passed | {"content-type": "application/json"}
     for secret in secrets:
         content = _without(content, secret)
-    return content
+    return content, passed
+
+
+def _unpacked(content: bytes, encoding: str) -> bytes:
+    """What was packed with gzip or deflate, the latter with or without the head of zlib; raises for all else."""
+    if encoding in {"gzip", "x-gzip"}:
+        return _inflated(content, zlib.MAX_WBITS | 16)
+    if encoding != "deflate":
+        raise ValueError(encoding)
+    try:
+        return _inflated(content, zlib.MAX_WBITS)
+    except zlib.error:
+        return _inflated(content, -zlib.MAX_WBITS)
+
+
+def _inflated(content: bytes, window_bits: int) -> bytes:
+    """All members of it; raises ValueError or zlib.error when it is broken, cut off or too large."""
+    unpacked = bytearray()
+    while content:
+        member = zlib.decompressobj(window_bits)
+        # Where one byte more than may be is there, the rest is left.
+        unpacked += member.decompress(content, MAX_UNPACKED_BYTES + 1 - len(unpacked))
+        if len(unpacked) > MAX_UNPACKED_BYTES or not member.eof:
+            raise ValueError("too large, or cut off")
+        content = member.unused_data
+    return bytes(unpacked)
 
 
 def _without(content: bytes, secret: Secret) -> bytes:

@@ -6,7 +6,7 @@ from routing.catalog.cache import CatalogUnreadable
 from routing.catalog.index import current_index
 from routing.catalog.prices import fallback_pricing
 from routing.domain.cost import TokenCounts, cost_microdollars
-from routing.domain.types import Pricing
+from routing.domain.types import CatalogModel, Pricing
 from routing.proxy.usage_writer import Usage
 
 
@@ -26,10 +26,15 @@ def add_costs(usage: Usage, counts: TokenCounts, catalog_snapshot_id: int) -> No
 
 def pricing_of(model_id: str, catalog_snapshot_id: int) -> Pricing | None:
     """The prices of a resolved model: from the catalog, else the second source, which knows direct providers too."""
-    try:
-        model = current_index(catalog_snapshot_id).models.get(model_id)
-    except CatalogUnreadable:
-        model = None
+    model = hosted_model(model_id, catalog_snapshot_id)
     if model is not None and model.pricing.prompt is not None:
         return model.pricing
     return fallback_pricing(model_id)
+
+
+def hosted_model(model_id: str, catalog_snapshot_id: int) -> CatalogModel | None:
+    """What the catalog says of a model; None of one that it does not have, and while it cannot be read."""
+    try:
+        return current_index(catalog_snapshot_id).models.get(model_id)
+    except CatalogUnreadable:
+        return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -17,25 +17,35 @@ from byok.providers import UnsendableSecretError
 from kilo_gateway import logs, metrics
 from kilo_gateway.api_errors import ErrorType, GatewayError, as_gateway_error, error_response, temporarily_unavailable
 from kilo_gateway.api_kinds import ApiKind
-from kilo_gateway.secret import Secret
 from routing.catalog.cache import CatalogUnreadable
+from routing.domain.estimates import Expected, with_estimates
 from routing.domain.resolve import choose_model, read_request
 from routing.domain.targets import ModelChoice, ValidTarget
 from routing.domain.types import RefusalCode, TargetKind
-from routing.proxy import answer, rate_limit, spending
+from routing.proxy import answer, concurrency, rate_limit, spending
 from routing.proxy.body import JsonBody
+from routing.proxy.concurrency import HeldPlaces
 from routing.proxy.connections import release_connection
 from routing.proxy.costs import add_costs
 from routing.proxy.hosted import hosted_upstreams
 from routing.proxy.identity import Caller, identify, presented_key
+from routing.proxy.lookout import requests_present
 from routing.proxy.origins import UpstreamUnreachable
-from routing.proxy.outgoing import Outgoing, client_text, direct_request, hosted_request, is_confined, rewrite
-from routing.proxy.refusals import refusal_error
+from routing.proxy.outgoing import (
+    Outgoing,
+    UnusableHeaderError,
+    client_text,
+    direct_request,
+    hosted_request,
+    is_confined,
+    rewrite,
+)
+from routing.proxy.refusals import refusal_error, unusable_error
 from routing.proxy.reply import Reply
 from routing.proxy.request import read_body, stated_length, validate
 from routing.proxy.request_ids import new_request_id
-from routing.proxy.streaming import Ending, UpstreamStream
-from routing.proxy.tokens import usage_of_answer
+from routing.proxy.streaming import ERROR_TYPES, Ending, UpstreamStream
+from routing.proxy.tokens import text_bytes_of_answer, usage_of_answer
 from routing.proxy.upstream import Answer, UpstreamBroke, UpstreamTimedOut, send
 from routing.proxy.usage_writer import Usage, writer
 from routing.resolution import Settled, settle
@@ -62,15 +72,22 @@ class Exchange:
         self._started = time.perf_counter()
         self._usage: Usage | None = None
         self._catalog_snapshot_id = 0
+        # Of a hosted request; None where the organization's own provider is paid.
+        self._expected: Expected | None = None
+        self._places = HeldPlaces()
+        self._is_streaming = False
 
     def run(self) -> Reply | HttpResponse:
         """Answer the request; whatever goes wrong becomes an error of ours."""
         token = logs.request_id.set(self._request_name)
         try:
-            return self._run()
+            with requests_present:
+                return self._run()
         except Exception as error:  # noqa: BLE001 - the outermost place: a client always gets an answer of ours
             return self._refused(as_gateway_error(error))
         finally:
+            if not self._is_streaming:
+                self._places.give_back()
             release_connection()
             logs.request_id.reset(token)
 
@@ -83,6 +100,7 @@ class Exchange:
         )
         self._catalog_snapshot_id = caller.stamp.catalog_snapshot_id
         rate_limit.check(caller.key_id)
+        self._places.take(concurrency.requests, caller.organization_id or caller.user_id)
         body = JsonBody(read_body(self.environ, length))
         validate(body, self.api_kind)
         settled = self._settle(caller, body)
@@ -171,6 +189,7 @@ class Exchange:
                 code="no_hosted_upstream",
                 retry_after_seconds=60,
             )
+        self._expected = spending.expected(choice, self.api_kind, body, content, self._catalog_snapshot_id)
         if is_confined(body):
             upstreams = [upstream for upstream in upstreams if upstream.id == "openrouter"]
         if not upstreams:
@@ -187,20 +206,18 @@ class Exchange:
         provider, credential, usage = settled.provider, settled.credential, self._usage
         if provider is None or credential is None or usage is None:
             raise RuntimeError("a direct target has a provider and a credential")
-        usage.credential_id = credential.id
+        if provider.is_custom and usage.organization_id is not None:
+            self._places.take(concurrency.custom_upstreams, usage.organization_id)
         try:
-            return direct_request(
+            outgoing = direct_request(
                 credential, self.api_kind, self.environ, content, provider=provider, streamed=streamed
             )
-        except (UndecryptableSecret, UnsendableSecretError) as error:
+        except (UndecryptableSecret, UnsendableSecretError, UnusableHeaderError) as error:
             log.error("Credential %s cannot be used: %s", credential.id, error)  # noqa: TRY400 - says all, and no more
-            inside = settled.decision.asked.is_organization_auto
-            raise GatewayError(
-                ErrorType.ORGANIZATION_AUTO_CONFIGURATION if inside else ErrorType.BYOK_KEY_REQUIRED,
-                400,
-                f"The stored credential for {credential.provider_id} cannot be used; store its key again.",
-                code="credential_unusable",
-            ) from None
+            raise unusable_error(settled.decision, provider, error) from None
+        # Only now: what could not be opened has not been used.
+        usage.credential_id = credential.id
+        return outgoing
 
     # ------------------------------------------------------------ upstream
 
@@ -222,7 +239,7 @@ class Exchange:
             if index < last and response.status in _TRY_NEXT:
                 response.close()
                 continue
-            return self._answer(response, outgoing.secrets)
+            return self._answer(response, outgoing)
         raise RuntimeError("there is at least one request to try")
 
     def _note_provider(self, provider_id: str) -> None:
@@ -235,30 +252,40 @@ class Exchange:
         log.warning("The upstream %s could not be used: %s (%s)", provider, type(error).__name__, error)
         return temporarily_unavailable("The upstream could not be reached or broke off. Try again.", code="upstream")
 
-    def _answer(self, response: Answer, secrets: Iterable[Secret]) -> Reply:
+    def _answer(self, response: Answer, outgoing: Outgoing) -> Reply:
         usage = self._usage
         if usage is None:
             raise RuntimeError("an answer belongs to a request that was resolved")
+        answer.refuse_redirect(response)
         usage.status = response.status
         usage.time_to_first_byte_ms = self._elapsed_ms()
         headers = answer.passed_headers(response.headers, streamed=usage.streamed) | self.receipt
         if answer.is_stream(response.status, headers):
-            return Reply(response.status, headers, UpstreamStream(response, self.api_kind, self._stream_ended))
+            stream = UpstreamStream(
+                response, self.api_kind, self._stream_ended, measures_text=self._expected is not None
+            )
+            self._is_streaming = True
+            return Reply(response.status, headers, stream)
         content = answer.read_whole(response)
         if response.status >= 400:
-            return self._upstream_refused(response.status, answer.without_secrets(content, secrets), headers)
-        add_costs(usage, usage_of_answer(self.api_kind, content), self._catalog_snapshot_id)
+            content, headers = answer.without_secrets(content, headers, outgoing.secrets)
+            return self._upstream_refused(response.status, content, headers, outgoing.account)
+        counts = usage_of_answer(self.api_kind, content)
+        if self._expected is not None:
+            text_bytes = text_bytes_of_answer(self.api_kind, content) if counts.output is None else 0
+            counts = with_estimates(counts, self._expected, text_bytes)
+        add_costs(usage, counts, self._catalog_snapshot_id)
         self._finish()
         return Reply(response.status, headers, [content])
 
-    def _upstream_refused(self, status: int, content: bytes, headers: Mapping[str, str]) -> Reply:
+    def _upstream_refused(self, status: int, content: bytes, headers: Mapping[str, str], account: str) -> Reply:
         """An error of the upstream: passed on as it is, but for those that are about an account and its key."""
         usage = self._usage
         if usage is None:
             raise RuntimeError("an answer belongs to a request that was resolved")
         if usage.is_byok and status in answer.ACCOUNT_STATUSES:
             retry_after = {name: value for name, value in headers.items() if name == "retry-after"}
-            raise answer.byok_error(status, content, usage.provider, retry_after)
+            raise answer.byok_error(status, content, account, retry_after)
         if not usage.is_byok and status in {401, 402, 403}:
             log.error("The hosted upstream %s refused the installation's own key: %d", usage.provider, status)
             if status != 403:
@@ -267,7 +294,7 @@ class Exchange:
                     code="hosted_account",
                     retry_after_seconds=60,
                 )
-        usage.error_type = "upstream_error"
+        usage.error_type = ErrorType.UPSTREAM_ERROR.value
         self._finish()
         return Reply(status, headers, [content])
 
@@ -285,18 +312,22 @@ class Exchange:
         return response
 
     def _stream_ended(self, stream: UpstreamStream, ending: Ending) -> None:
+        self._places.give_back()
         usage = self._usage
         if usage is None:
             return
         usage.cancelled = ending is Ending.CANCELLED
         if ending in {Ending.BROKEN, Ending.TIMED_OUT}:
-            usage.error_type = "upstream_broke" if ending is Ending.BROKEN else ErrorType.UPSTREAM_TIMEOUT.value
+            usage.error_type = ERROR_TYPES[ending].value
             token = logs.request_id.set(self._request_name)
             log.warning("A stream from %s ended early: %s", usage.provider, ending.name.lower())
             logs.request_id.reset(token)
         if stream.first_byte_at is not None:
             usage.time_to_first_byte_ms = round((stream.first_byte_at - self._started) * 1000)
-        add_costs(usage, stream.usage.counts(), self._catalog_snapshot_id)
+        counts = stream.usage.counts()
+        if self._expected is not None:
+            counts = with_estimates(counts, self._expected, stream.usage.text_bytes(), was_left=usage.cancelled)
+        add_costs(usage, counts, self._catalog_snapshot_id)
         self._finish()
 
     def _finish(self) -> None:

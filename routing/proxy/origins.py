@@ -11,8 +11,10 @@ import socket
 import ssl
 import struct
 import threading
+import time
 import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from http.client import HTTPException
@@ -30,9 +32,14 @@ from urllib3.exceptions import HTTPError
 from urllib3.util.ssl_ import create_urllib3_context
 
 from byok.addresses import ForbiddenAddress, connect_checked
+from routing.proxy.lookout import wait_awake
 
 # As many idle connections as streams may run in a process; more are opened when needed and dropped afterwards.
 POOL_SIZE: Final = 1024
+# An idle connection that is older is not used again: what stands between may have forgotten it, and would not say so.
+MAX_IDLE_SECONDS: Final = 60.0
+# So often, at most, all origins are looked through for such ones.
+SWEEP_SECONDS: Final = 10.0
 # So many upstreams, and so many addresses at them, are remembered.
 KEPT_ORIGINS: Final = 1024
 # What waits holds a buffer of this size: small, because a thousand streams wait at once, until much comes at a time.
@@ -56,12 +63,14 @@ class Connection:
     read and write, and let another thread run each time.
     """
 
-    __slots__ = ("_patience", "_read_bytes", "_socket")
+    __slots__ = ("_patience", "_read_bytes", "_socket", "idle_since")
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
         self._read_bytes = READ_BYTES
         self._patience = -1.0
+        self.idle_since = 0.0
+        """When it was last given back, by the monotonic clock."""
 
     def wait_at_most(self, seconds: float) -> None:
         """From now on."""
@@ -92,6 +101,10 @@ class Connection:
             raise TimeoutError from None
         self._read_bytes = READ_BYTES if len(data) < self._read_bytes else LARGE_READ_BYTES
         return data
+
+    def wait_awake(self) -> None:
+        """Wait a moment without going to sleep, so that what comes soon is met when it comes."""
+        wait_awake(self._socket.fileno())
 
     def is_quiet(self) -> bool:
         """Whether nothing has come that nobody has read; the connection's end is something, too."""
@@ -135,6 +148,7 @@ class Origin:
     def __init__(self, url: str, *, guarded: bool) -> None:
         self._idle: list[Connection] = []
         weakref.finalize(self, _close_all, self._idle)
+        _sweeper.add(self)
         proxies: dict[str, str] = {}
         with requests.Session() as session:
             environment = session.merge_environment_settings(url, {}, True, None, None)
@@ -155,22 +169,32 @@ class Origin:
         return self._pool.proxy_headers if self.takes_whole_urls else {}
 
     def take(self) -> Connection | None:
-        """A kept connection on which nothing has happened since, if there is one."""
+        """A kept connection that is not too old, and on which nothing has happened since, if there is one."""
+        oldest = time.monotonic() - MAX_IDLE_SECONDS
         while True:
             try:
                 connection = self._idle.pop()
             except IndexError:
                 return None
-            if connection.is_quiet():
+            if connection.idle_since > oldest and connection.is_quiet():
                 return connection
             connection.close()
 
     def give_back(self, connection: Connection) -> None:
-        """Keep a connection whose last answer was read to its end."""
+        """Keep a connection whose last answer was read to its end; at times, close what any of them keeps too long."""
+        now = connection.idle_since = time.monotonic()
         if len(self._idle) < POOL_SIZE:
             self._idle.append(connection)
         else:
             connection.close()
+        _sweeper.sweep(now)
+
+    def close_idle_since(self, moment: float) -> None:
+        """Close the kept connections that have been idle since then, or for longer; they are the first ones."""
+        # Others may take and give back meanwhile. What they leave here is idle, and so may be closed in any case.
+        with suppress(IndexError):
+            while self._idle[0].idle_since <= moment:
+                self._idle.pop(0).close()
 
     def connect(self) -> Connection:
         """Another connection, with TLS where the URL says so.
@@ -194,6 +218,32 @@ class Origin:
             raise UpstreamUnreachable(type(error).__name__) from None
         connected, connection.sock = connection.sock, None
         return Connection(cast("socket.socket", connected))
+
+
+class _Sweeper:
+    """Looks through all origins at times, so that one which nobody asks any more keeps no connection for ever."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._origins: weakref.WeakSet[Origin] = weakref.WeakSet()
+        self._due = 0.0
+
+    def add(self, origin: Origin) -> None:
+        with self._lock:
+            self._origins.add(origin)
+
+    def sweep(self, now: float) -> None:
+        """Close what is idle for too long, if it is time to look; else this costs nothing."""
+        if now < self._due:
+            return
+        self._due = now + SWEEP_SECONDS
+        with self._lock:
+            origins = list(self._origins)
+        for origin in origins:
+            origin.close_idle_since(now - MAX_IDLE_SECONDS)
+
+
+_sweeper: Final = _Sweeper()
 
 
 def _close_all(connections: list[Connection]) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 
 from byok.custom_providers import opened_headers
+from byok.encryption import OwnerKind, UndecryptableSecret
 from byok.keys import keyring
 from byok.providers import PATHS, Provider, endpoint_for, endpoint_url
 from byok.selectors import StoredCredential
 from kilo_gateway.api_errors import ErrorType, GatewayError
 from kilo_gateway.api_kinds import ApiKind
 from kilo_gateway.secret import Secret
+from routing.catalog.parse import provider_slug
 from routing.domain.targets import ModelChoice, ValidTarget
 from routing.domain.types import TargetKind
 from routing.proxy.body import JsonBody, invalid_request
@@ -24,6 +28,8 @@ from routing.resolution import Settled
 
 ANTHROPIC_VERSION = "2023-06-01"
 MAX_HEADER_LENGTH = 500
+# A provider's slug or name, and what narrows it down.
+_TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]*(/[A-Za-z0-9._-]+)*")
 # Other ways to say in `reasoning` how much of it there is to be.
 _OTHER_EFFORTS = frozenset({"effort", "enabled", "max_tokens"})
 
@@ -35,6 +41,7 @@ class Outgoing:
     Attributes:
         secrets: What the upstream must not repeat to the client: the key, and the values of a provider's own headers.
         guarded: An organization has written the address: no connection to this network may come of it.
+        account: Whose account at which provider it is, as a sentence begins; blank for the installation's.
     """
 
     provider_id: str
@@ -43,6 +50,11 @@ class Outgoing:
     body: bytes = field(repr=False)
     secrets: tuple[Secret, ...]
     guarded: bool = False
+    account: str = ""
+
+
+class UnusableHeaderError(Exception):
+    """The value of one of a custom provider's headers cannot be opened; the message does not show it."""
 
 
 def rewrite(body: JsonBody, api_kind: ApiKind, settled: Settled, target: ValidTarget, choice: ModelChoice) -> bytes:
@@ -72,18 +84,31 @@ def _confine(body: JsonBody, choice: ModelChoice, data_collection: str | None) -
     if data_collection == "deny":
         provider["data_collection"] = "deny"
     if choice.only_providers is not None:
-        wanted = provider.get("only")
-        if wanted is not None and not isinstance(wanted, list):
-            raise invalid_request('"provider.only" must be a list of provider slugs.')
-        allowed = [slug for slug in choice.only_providers if wanted is None or slug in wanted]
-        if not allowed:
-            raise GatewayError(
-                ErrorType.MODEL_NOT_ALLOWED,
-                404,
-                'The model policy of the organization allows none of the providers in "provider.only".',
-            )
-        provider["only"] = allowed
+        provider["only"] = _allowed_of(provider.get("only"), choice.only_providers)
     body.replace("provider", provider)
+
+
+def _allowed_of(wanted: Any, allowed: Sequence[str]) -> list[str]:
+    """Of the providers that the client wants, those that the policy allows; all that it allows when he names none.
+
+    A provider has several tags, one for each of its regions or precisions: a narrower one stays what it is.
+    """
+    if wanted is None or wanted == []:
+        return list(allowed)
+    if not isinstance(wanted, list) or not all(isinstance(entry, str) for entry in wanted):
+        raise invalid_request('"provider.only" must be a list of provider slugs.')
+    kept = [
+        slug if "/" not in entry else entry.strip()
+        for entry in wanted
+        if (slug := provider_slug(entry)) in allowed and _TAG.fullmatch(entry.strip())
+    ]
+    if not kept:
+        raise GatewayError(
+            ErrorType.MODEL_NOT_ALLOWED,
+            404,
+            'The model policy of the organization allows none of the providers in "provider.only".',
+        )
+    return list(dict.fromkeys(kept))
 
 
 def is_confined(body: JsonBody) -> bool:
@@ -97,8 +122,7 @@ def is_confined(body: JsonBody) -> bool:
     return (
         provider.get("data_collection") == "deny"
         or provider.get("allow_fallbacks") is False
-        or any(provider.get(name) for name in ("ignore", "zdr"))
-        or provider.get("only") is not None
+        or any(provider.get(name) for name in ("ignore", "only", "zdr"))
     )
 
 
@@ -108,8 +132,11 @@ def _tune(body: JsonBody, api_kind: ApiKind, target: ValidTarget) -> None:
     if api_kind is ApiKind.MESSAGES:
         if effort:
             body.replace("thinking", {"type": "disabled" if effort == "none" else "adaptive"})
-            if effort != "none":
-                body.replace("output_config", {**body.mapping("output_config"), "effort": effort})
+        # The only word of this API for how much is to be said, too.
+        if told := verbosity if effort in {"", "none"} else effort:
+            # Anthropic knows nothing below "low".
+            told = "low" if told == "minimal" else told
+            body.replace("output_config", {**body.mapping("output_config"), "effort": told})
         return
     if effort:
         _set_effort(body, api_kind, effort)
@@ -155,8 +182,8 @@ def direct_request(
     """A request to a provider's own address, with its owner's key, opened for this request alone.
 
     Raises:
-        UndecryptableSecret, UnsendableSecretError: the credential, or a header of the provider, cannot be used; neither
-            is ever replaced or left out.
+        UndecryptableSecret, UnsendableSecretError: the credential cannot be used.
+        UnusableHeaderError: a header of the provider cannot be used. Neither is ever replaced or left out.
     """
     endpoint = endpoint_for(provider, api_kind)
     headers = {**dict(endpoint.headers), **_headers(api_kind, environ, streamed=streamed)}
@@ -164,12 +191,28 @@ def direct_request(
     secret = keyring().decrypt(credential.sealed, owner=owner, provider_id=provider.id)
     name, value = endpoint.key_style.header(secret)
     headers[name] = value
-    own = opened_headers(owner.id, provider) if provider.headers else {}
+    own = _own_headers(owner.id, provider) if provider.headers else {}
     headers |= {name: value.reveal() for name, value in own.items()}
     if provider.session_header:
         headers[provider.session_header] = client_text(environ, "HTTP_X_KILOCODE_TASKID") or str(owner.id)
     url = endpoint_url(provider, api_kind, settings.PROVIDER_BASE_URLS.get(provider.id))
-    return Outgoing(provider.id, url, headers, body, (secret, *own.values()), guarded=provider.is_custom)
+    whose = "Your own account" if owner.kind is OwnerKind.USER else "The organization's own account"
+    return Outgoing(
+        provider.id,
+        url,
+        headers,
+        body,
+        (secret, *own.values()),
+        guarded=provider.is_custom,
+        account=f"{whose} at {provider.name}",
+    )
+
+
+def _own_headers(organization_id: UUID, provider: Provider) -> dict[str, Secret]:
+    try:
+        return opened_headers(organization_id, provider)
+    except UndecryptableSecret as error:
+        raise UnusableHeaderError(str(error)) from None
 
 
 def _headers(api_kind: ApiKind, environ: Mapping[str, Any], *, streamed: bool) -> dict[str, str]:

@@ -10,6 +10,7 @@ from django.conf import settings
 from kilo_gateway.api_errors import ErrorType, GatewayError
 from kilo_gateway.api_kinds import ApiKind
 from routing.proxy.body import JsonBody, invalid_request
+from routing.proxy.fields import check_fields, check_tools, unsupported_field
 
 READ_BYTES = 256 * 1024
 # Far above any id with a mode behind it. What was decided is remembered by the id, so the id must not be of any size.
@@ -81,11 +82,6 @@ def _too_large(limit: int) -> GatewayError:
     return GatewayError(ErrorType.REQUEST_TOO_LARGE, 413, f"The body is larger than {limit} bytes.")
 
 
-def unsupported_field(message: str) -> GatewayError:
-    """400: a field that the gateway does not take, because it would go around a decision or need a memory."""
-    return GatewayError(ErrorType.UNSUPPORTED_FIELD, 400, message)
-
-
 def validate(body: JsonBody, api_kind: ApiKind) -> None:
     """The checks that need only the body, in their order.
 
@@ -101,11 +97,7 @@ def validate(body: JsonBody, api_kind: ApiKind) -> None:
         )
     if len(model) > MAX_MODEL_LENGTH:
         raise GatewayError(ErrorType.MODEL_NOT_FOUND, 404, f'"model" has more than {MAX_MODEL_LENGTH} characters.')
-    if any(key != "model" and key.casefold() == "model" for key in body.values):
-        # Some parsers match keys whatever their case: one of them would take this one for the decided model.
-        raise unsupported_field('There is a second "model", spelled in another case.')
-    if "models" in body.values:
-        raise unsupported_field('"models" is not supported: a request goes to the model that was decided, or to none.')
+    check_fields(body.values)
     if api_kind is ApiKind.RESPONSES:
         _validate_responses(body)
     elif not isinstance(body.get("messages"), list) or not body.get("messages"):
@@ -116,14 +108,39 @@ def validate(body: JsonBody, api_kind: ApiKind) -> None:
         raise invalid_request('"stream" must be true or false.')
 
 
+# What an upstream would have to remember for the client, or has stored under an id.
+_MEMORIES: Mapping[str, str] = {
+    "previous_response_id": 'send the whole conversation as "input"',
+    "conversation": 'send the whole conversation as "input"',
+    "prompt": 'a stored prompt has a model of its own; send its text as "instructions" or "input"',
+}
+_ONLY_FALSE: Mapping[str, str] = {
+    "store": "the gateway keeps no responses",
+    "background": "the gateway keeps no responses to be fetched later",
+}
+
+
 def _validate_responses(body: JsonBody) -> None:
-    # Not only `true`: what an upstream takes for true must not pass either.
-    if body.get("store") not in (None, False):
-        raise unsupported_field('"store" is not supported, except as false: the gateway keeps no responses.')
-    if body.get("previous_response_id") is not None:
-        raise unsupported_field('"previous_response_id" is not supported: send the whole conversation as "input".')
+    for name, reason in _ONLY_FALSE.items():
+        # Not only `true`: what an upstream takes for true must not pass either.
+        if body.get(name) not in (None, False):
+            raise unsupported_field(f'"{name}" is not supported, except as false: {reason}.')
+    for name, instead in _MEMORIES.items():
+        if body.get(name) is not None:
+            raise unsupported_field(f'"{name}" is not supported: {instead}.')
     content = body.get("input")
     if not isinstance(content, (str, list)) or not content:
         raise invalid_request('"input" must be a text or a list of at least one item.')
-    if isinstance(content, list) and not all(isinstance(item, dict) for item in content):
+    if isinstance(content, list):
+        for item in content:
+            _validate_item(item)
+
+
+def _validate_item(item: Any) -> None:
+    if not isinstance(item, dict):
         raise invalid_request('Each item of "input" must be an object.')
+    if item.get("type") == "item_reference":
+        raise unsupported_field('An "item_reference" is not supported: send the item itself as "input".')
+    # A conversation may bring tools along: those that a search for tools has found.
+    if item.get("tools") is not None:
+        check_tools(item["tools"])

@@ -15,11 +15,13 @@ from uuid import UUID
 from django.conf import settings
 
 from kilo_gateway.api_errors import ErrorType, GatewayError, temporarily_unavailable
-from routing.domain.spending import Allowance, Period, Scope, dollars, largest_cost, used_up
+from kilo_gateway.api_kinds import ApiKind
+from routing.domain.estimates import Expected, estimated_input
+from routing.domain.spending import Allowance, Period, Scope, dollars, largest_cost, most_output_tokens, used_up
 from routing.domain.targets import ModelChoice
 from routing.proxy.body import JsonBody
 from routing.proxy.connections import Prepared, release_connection
-from routing.proxy.costs import pricing_of
+from routing.proxy.costs import hosted_model, pricing_of
 from routing.proxy.identity import Caller
 from routing.proxy.settlement import release_expired
 from routing.proxy.usage_writer import FLUSH_SECONDS, Usage
@@ -34,8 +36,9 @@ TRIES: Final = 3
 PAUSE_SECONDS: Final = FLUSH_SECONDS + 0.05
 RETRY_AFTER_SECONDS: Final = 5
 _NOBODYS: Final = (
-    "Hosted models are paid by an organization here. Name yours in the header X-KiloCode-OrganizationId, or use a key "
-    "that is bound to it."
+    "Hosted models are paid by an organization. Name yours in the header X-KiloCode-OrganizationId (the Kilo CLI: "
+    "KILO_ORG_ID, or choose the organization there), or use a key that is bound to it. To let the installation pay for "
+    "requests of no organization, its operator sets HOSTED_WITHOUT_ORGANIZATION=1."
 )
 
 # All or nothing. The organization's row is locked first and read as it is then; a member's row is judged as it is when
@@ -96,8 +99,13 @@ def check(caller: Caller, usage: Usage, choice: ModelChoice, body: JsonBody, cat
         return
     if not caller.is_limited:
         return
-    pricing = pricing_of(choice.id, catalog_snapshot_id)
-    amount = largest_cost(pricing, body_bytes=len(body.encode()), asked=body.values)
+    model = hosted_model(choice.id, catalog_snapshot_id)
+    amount = largest_cost(
+        pricing_of(choice.id, catalog_snapshot_id),
+        body_bytes=len(body.encode()),
+        output_tokens=most_output_tokens(body.values, ApiKind(usage.api_kind), model),
+        context_length=model.context_length if model else None,
+    )
     found: Allowance | None = None
     for attempt in range(TRIES):
         if attempt:
@@ -113,6 +121,20 @@ def check(caller: Caller, usage: Usage, choice: ModelChoice, body: JsonBody, cat
     if found is None:
         raise temporarily_unavailable("The spending limits are changing at the moment. Try again.", code="spending")
     raise limit_exceeded(found, usage.created_at)
+
+
+def expected(choice: ModelChoice, api_kind: ApiKind, body: JsonBody, content: bytes, snapshot_id: int) -> Expected:
+    """What a hosted request will take, for the case that its upstream does not tell.
+
+    Args:
+        content: The body as it goes upstream.
+        snapshot_id: Of the catalog.
+    """
+    model = hosted_model(choice.id, snapshot_id)
+    return Expected(
+        estimated_input(content, model.context_length if model else None),
+        most_output_tokens(body.values, api_kind, model),
+    )
 
 
 def reserve(organization_id: UUID, user_id: UUID, request_id: UUID, microdollars: int, at: datetime) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from django.conf import settings
 
+from kilo_gateway.api_errors import ErrorType
 from kilo_gateway.api_kinds import ApiKind
 from routing.proxy.tokens import StreamedUsage
 from routing.proxy.upstream import Answer, UpstreamBroke
@@ -31,6 +32,7 @@ class Ending(Enum):
     TIMED_OUT = auto()
 
 
+ERROR_TYPES = {Ending.BROKEN: ErrorType.UPSTREAM_BROKE, Ending.TIMED_OUT: ErrorType.UPSTREAM_TIMEOUT}
 _BROKEN_MESSAGES = {
     Ending.BROKEN: "The upstream broke off its answer.",
     Ending.TIMED_OUT: "The upstream stopped in the middle of its answer.",
@@ -82,8 +84,15 @@ class UpstreamStream:
     `on_end` is called exactly once, with how it ended.
     """
 
-    def __init__(self, answer: Answer, api_kind: ApiKind, on_end: Callable[[UpstreamStream, Ending], None]) -> None:
-        self.usage = StreamedUsage(api_kind)
+    def __init__(
+        self,
+        answer: Answer,
+        api_kind: ApiKind,
+        on_end: Callable[[UpstreamStream, Ending], None],
+        *,
+        measures_text: bool,
+    ) -> None:
+        self.usage = StreamedUsage(api_kind, measures_text=measures_text)
         self.first_byte_at: float | None = None
         self._answer = answer
         self._api_kind = api_kind
@@ -127,7 +136,9 @@ class UpstreamStream:
         """The last piece: one error event in the API's own shape."""
         self._end(ending)
         is_mid_event = self._events is not None and self._events.is_mid_event
-        return (b"\n\n" if is_mid_event else b"") + error_event(self._api_kind, _BROKEN_MESSAGES[ending])
+        return (b"\n\n" if is_mid_event else b"") + error_event(
+            self._api_kind, ERROR_TYPES[ending], _BROKEN_MESSAGES[ending]
+        )
 
     def close(self) -> None:
         """Called by the server at the end of the answer, or as soon as the client has left."""
@@ -141,9 +152,8 @@ class UpstreamStream:
         on_end(self, ending)
 
 
-def error_event(api_kind: ApiKind, message: str) -> bytes:
+def error_event(api_kind: ApiKind, code: ErrorType, message: str) -> bytes:
     """One server-sent event that says what went wrong, in the shape that clients of this API parse."""
-    code = "upstream_error"
     if api_kind is ApiKind.MESSAGES:
         body: dict[str, Any] = {"type": "error", "error": {"type": "api_error", "message": message}}
         return f"event: error\ndata: {json.dumps(body)}\n\n".encode()

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from django.db import transaction
 from django.db.models import QuerySet
 
-from byok.custom_providers import PREFIX as CUSTOM_PREFIX
-from byok.selectors import enabled_credentials
+from byok.providers import Provider
+from byok.selectors import StoredCredential, enabled_credentials
+from kilo_gateway.api_kinds import ApiKind
 from organizations import audit
 from organizations.models import AuditAction, Organization
 from organizations.services import lock_organization
 from routing.catalog.index import load_current_index
 from routing.catalog.tiers import load_tier_table
-from routing.direct import direct_providers, without_secrets
-from routing.domain.settings import MalformedSettings, OrganizationAuto, parse_settings, state_of
-from routing.domain.targets import Owner, validate_target
-from routing.domain.types import Refusal, RefusalCode, TierTable, Trace, World
+from routing.direct import Unusable, direct_providers, unusable, without_secrets
+from routing.domain.settings import MalformedSettings, OrganizationAuto, RoutingSettings, parse_settings, state_of
+from routing.domain.targets import Owner, ValidTarget, validate_target
+from routing.domain.types import (
+    AUTO_PREFIX,
+    CUSTOM_PREFIX,
+    CatalogModel,
+    Refusal,
+    TargetKind,
+    TierTable,
+    Trace,
+    World,
+)
 from routing.models import BrokenRoute
 from routing.selectors import Offer
 
@@ -50,18 +61,25 @@ def route_health(organization: Organization) -> list[RouteHealth]:
         return []
     credentials = enabled_credentials(organization.pk)
     providers = direct_providers(organization)
-    owner = Owner(organization.plan, settings, without_secrets(credentials, providers))
-    world = World(load_current_index().models, providers, load_tier_table())
-    return [_health(slug, target, owner, world) for slug, target in _targets(settings.organization_auto)]
+    checker = _Checker(
+        organization.plan,
+        settings,
+        credentials,
+        providers,
+        catalog=load_current_index().models,
+        tiers=load_tier_table(),
+    )
+    return [checker.check(slug, target) for slug, target in _targets(settings.organization_auto)]
 
 
 def offered_health(offer: Offer) -> list[RouteHealth]:
     """The same for an organization whose offer has been read already: no query."""
     if offer.settings.organization_auto is None:
         return []
-    owner = Owner(offer.plan, offer.settings, without_secrets(offer.credentials, offer.providers))
-    world = World(offer.index.models, offer.providers, offer.tiers)
-    return [_health(slug, target, owner, world) for slug, target in _targets(offer.settings.organization_auto)]
+    checker = _Checker(
+        offer.plan, offer.settings, offer.credentials, offer.providers, catalog=offer.index.models, tiers=offer.tiers
+    )
+    return [checker.check(slug, target) for slug, target in _targets(offer.settings.organization_auto)]
 
 
 def _targets(auto: OrganizationAuto) -> list[tuple[str, str]]:
@@ -69,15 +87,42 @@ def _targets(auto: OrganizationAuto) -> list[tuple[str, str]]:
     return [*sorted(auto.routes.items()), ("", auto.fallback_model or "")]
 
 
-def _health(slug: str, target: str, owner: Owner, world: World) -> RouteHealth:
-    prefix = target.partition("/")[0]
-    if prefix.startswith(CUSTOM_PREFIX) and prefix not in world.direct_providers:
-        reason = f'"{target}" is unavailable: the organization has no provider "{prefix}".'
-        return RouteHealth(slug, target, reason, RefusalCode.MODEL_UNAVAILABLE.value)
-    result = validate_target(target, owner, world, mode=slug, api_kind=None, trace=Trace())
-    if isinstance(result, Refusal):
-        return RouteHealth(slug, target, result.message, result.code.value)
-    return RouteHealth(slug, target)
+class _Checker:
+    """Validates the targets of one organization as its requests will, and opens each credential once."""
+
+    def __init__(
+        self,
+        plan: str,
+        settings: RoutingSettings,
+        credentials: Mapping[str, StoredCredential],
+        providers: Mapping[str, Provider],
+        *,
+        catalog: Mapping[str, CatalogModel] | None,
+        tiers: TierTable,
+    ) -> None:
+        self._owner = Owner(plan, settings, without_secrets(credentials, providers))
+        self._world = World(catalog, providers, tiers)
+        self._credentials, self._providers = credentials, providers
+        self._opened: dict[str, Unusable | None] = {}
+
+    def check(self, slug: str, target: str) -> RouteHealth:
+        """What a request in this mode would be told; a tier is asked for in every API, as it may differ."""
+        is_tier = target.strip().lower().startswith(AUTO_PREFIX)
+        for kind in ApiKind if is_tier else (None,):
+            result = validate_target(target, self._owner, self._world, mode=slug, api_kind=kind, trace=Trace())
+            if isinstance(result, Refusal):
+                return RouteHealth(slug, target, result.message, result.code.value)
+            if (found := self._unusable(result)) is not None:
+                return RouteHealth(slug, target, found.message, found.code)
+        return RouteHealth(slug, target)
+
+    def _unusable(self, target: ValidTarget) -> Unusable | None:
+        if target.kind is not TargetKind.DIRECT:
+            return None
+        name = target.provider_id
+        if name not in self._opened:
+            self._opened[name] = unusable(self._credentials[name], self._providers[name])
+        return self._opened[name]
 
 
 def routes_check() -> list[tuple[Organization, RouteHealth]]:
@@ -117,14 +162,15 @@ def direct_routes_check(organization: Organization) -> None:
     if settings.organization_auto is None or not state_of(organization.plan, settings).enabled:
         return
     providers = direct_providers(organization)
-    owner = Owner(organization.plan, settings, without_secrets(enabled_credentials(organization.pk), providers))
+    checker = _Checker(
+        organization.plan, settings, enabled_credentials(organization.pk), providers, catalog=None, tiers=TierTable()
+    )
     targets = [
         (slug, target)
         for slug, target in _targets(settings.organization_auto)
         if (prefix := target.partition("/")[0]) in providers or prefix.startswith(CUSTOM_PREFIX)
     ]
-    world = World(None, providers, TierTable())
-    checked = [_health(slug, target, owner, world) for slug, target in targets]
+    checked = [checker.check(slug, target) for slug, target in targets]
     rows = BrokenRoute.objects.filter(organization=organization, target__in=[target for _, target in targets])
     _remember(organization, [health for health in checked if health.code], rows)
 

@@ -12,7 +12,8 @@ from byok.encryption import SecretOwner
 from byok.keys import keyring
 from byok.models import Credential
 from byok.selectors import enabled_credentials
-from byok.services import checks
+from byok.services import checks, credentials
+from kilo_gateway.secret import Secret
 from organizations.models import AuditLog, Organization, User
 from routing.models import BrokenRoute
 from tests.e2e.scripted import ScriptedUpstream
@@ -150,6 +151,26 @@ class TestReplace:
             assert team.api().patch(f"byok/{stored.pk}", {}).status_code == 200
         assert provider.accepted == 0
 
+    def test_by_itself_while_another_replaces_it(
+        self, team: Team, stored: Credential, provider: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The models of the other key must not become those of this one."""
+        compare, raced = credentials._holds, False
+
+        def holds(credential: Credential, secret: Secret, owner: SecretOwner) -> bool:
+            nonlocal raced
+            found = compare(credential, secret, owner)
+            if not raced:
+                raced = True
+                assert team.api().patch(f"byok/{stored.pk}", {"api_key": OTHER}).status_code == 200
+            return found
+
+        provider.script = lists("gpt-of-the-other")
+        monkeypatch.setattr(credentials, "_holds", holds)
+        refused(team.api().patch(f"byok/{stored.pk}", {"api_key": KEY}), 409, "changed_meanwhile")
+        assert secret_of(stored) == OTHER
+        assert team.api().patch(f"byok/{stored.pk}", {"api_key": OTHER}).status_code == 200
+
     def test_one_that_cannot_be_decrypted(self, team: Team, stored: Credential) -> None:
         Credential.objects.update(key_id="gone")
         assert team.api().patch(f"byok/{stored.pk}", {"api_key": KEY}).status_code == 200
@@ -205,6 +226,8 @@ class TestDisableAndDelete:
             ("docs", "broken"),
         ]
         assert (response.json()["credential"] is None) == (how != "disable")
+        if how == "disable":
+            assert response.json()["credential"]["broken_dependents"] == BROKEN
 
     def test_what_is_broken_already_is_not_told_again(self, team: Team, routed: Credential) -> None:
         self.change(team, routed, "disable", confirm_broken_routes=True)
@@ -288,6 +311,8 @@ class TestTestAndDiscover:
         told = written.rows(1)
         assert told[0] == ("byok.discovered", "Key of openai-byok (…abcd) can use 2 models: 1 new, 1 gone")
         assert [action for action, _ in told[1:]] == ["organization_auto.route.broken"] * 2
+        # Of what leads to this key, only that whose model is gone.
+        assert (state["dependents"], state["broken_dependents"]) == (BROKEN, [BROKEN[0], BROKEN[2]])
 
     def test_the_same_list(self, team: Team, stored: Credential, provider: ScriptedUpstream) -> None:
         provider.script = lists("gpt-5-mini", "GPT-5")

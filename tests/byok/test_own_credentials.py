@@ -148,7 +148,8 @@ class TestRequests:
         assert inside.error_type == "organization_auto_configuration"
         assert (provider.accepted, len(hosted_upstream.requests())) == (0, 0)
 
-    def test_a_hosted_model_costs_no_more_queries_than_before(self, alice: User) -> None:
+    def test_a_hosted_model_costs_no_more_queries_than_before(self, alice: User, settings: Any) -> None:
+        settings.HOSTED_WITHOUT_ORGANIZATION = True
         CredentialFactory.create(user=alice, provider="openai-byok", secret=KEY)
         self.ask(alice, "anthropic/claude-sonnet-5")
         key = ApiKeyFactory.create(user=alice).plaintext

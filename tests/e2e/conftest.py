@@ -69,6 +69,7 @@ def running_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
                 },
                 "without": {"settings": settings},
                 **KEY_TENANTS,
+                "key deleted meanwhile": KEY_TENANTS["key enabled"],
             },
         )
         yield Lab(gateway, openrouter, vercel, provider, secure, tenants)

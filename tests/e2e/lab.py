@@ -172,13 +172,15 @@ def events_in(content: bytes) -> list[tuple[str, Any]]:
 
 
 def is_error_event(kind: str, event: tuple[str, Any]) -> bool:
-    """Whether an event is an error in the shape of its API."""
+    """Whether an event is an error in the shape of its API, and says what became of the upstream in our words."""
     name, data = event
+    words = {"upstream_broke", "upstream_timeout"}
     if kind == "messages":
         return name == "error" and data["type"] == "error" and bool(data["error"]["message"])
     if kind == "responses":
-        return name == "error" and data["type"] == "error" and bool(data["message"])
-    return name == "" and set(data) == {"error"} and bool(data["error"]["message"])
+        return name == "error" and data["type"] == "error" and bool(data["message"]) and data["code"] in words
+    error = data.get("error", {})
+    return name == "" and set(data) == {"error"} and bool(error["message"]) and error["type"] == error["code"] in words
 
 
 RECEIPT = {"x-request-id", "x-kilo-mode", "x-kilo-route", "x-kilo-target", "x-kilo-model", "x-kilo-provider"}

@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from tests.support.canaries import Kind, canaries
 from tests.support.live import Gateway
 
 
@@ -30,6 +31,10 @@ def make_tenants(gateway: Gateway, described: dict[str, dict[str, Any]]) -> dict
     bound), `balance` (microdollars), `credentials` and `personal_credentials` (by provider: `secret` and other fields).
     """
     text = json.dumps(described)
+    for description in described.values():
+        for kind in ("credentials", "personal_credentials"):
+            for credential in description.get(kind, {}).values():
+                canaries.plant(credential["secret"], Kind.SEALED, lasting=True)
     code = f"from tests.e2e.tenants import make; print(make({text!r}))"
     done = gateway.manage("shell", "-c", code)
     if done.returncode:

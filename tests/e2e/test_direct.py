@@ -206,7 +206,7 @@ def test_the_provider_s_refusal_is_the_organization_s_own(lab: Lab, kind: str, s
     lab.provider.script = answers_status(status, told, retry_after="12", set_cookie="a=b")
     reply = lab.ask(kind, mode="anthropic", stream=True)
     assert (reply.status, reply.error_type) == (int(status[:3]), "byok_error")
-    assert "organization's own account at anthropic-byok" in reply.json()["message"]
+    assert "The organization's own account at Anthropic was refused" in reply.json()["message"]
     assert "Your credit balance is too low." in reply.json()["message"]
     assert reply.json().get("type") == ("error" if kind == "messages" else None)
     assert reply["retry-after"] == "12"

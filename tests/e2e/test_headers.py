@@ -11,7 +11,7 @@ from tests.e2e.lab import HOSTED_KEY, KINDS, PATHS, Lab, answers_status, answers
 from tests.e2e.scripted import Line
 from tests.e2e.wire import send
 
-CANARY = "canary-of-a-header"
+CANARY = "mark-of-a-header"
 OF_THE_CLIENT = {
     "Cookie": f"sessionid={CANARY}",
     "X-Forwarded-For": f"203.0.113.9, {CANARY}",

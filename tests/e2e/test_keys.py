@@ -67,7 +67,7 @@ def manage(lab: Lab, tenant: str, method: str, path: str) -> tuple[int, Any]:
 
 def test_a_key_is_deleted_while_streams_run(lab: Lab) -> None:
     """Streams that began before go on to their end; whoever asks afterwards is refused, and nobody else is asked."""
-    tenant, kind = "key enabled", "chat_completions"
+    tenant, kind = "key deleted meanwhile", "chat_completions"
     who = lab.tenants[tenant]
     began, deleted = threading.Semaphore(0), threading.Event()
     events = recorded(kind).events

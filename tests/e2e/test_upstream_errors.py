@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import socket
 import time
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +14,7 @@ import anthropic
 import openai
 import pytest
 
+from tests.e2e.keys import SECRET
 from tests.e2e.lab import (
     FIRST_BYTE_SECONDS,
     IDLE_SECONDS,
@@ -49,6 +53,51 @@ def test_an_error_page(lab: Lab) -> None:
     assert (reply.status, reply["content-type"], reply.content) == (500, "text/html", b"<h1>Oops</h1>")
 
 
+PACKED: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "X-GZIP": lambda content: gzip.compress(content[:9]) + gzip.compress(content[9:]),
+    "deflate": zlib.compress,
+    "Deflate": lambda content: zlib.compress(content, wbits=-15),
+}
+
+
+@pytest.mark.parametrize("encoding", PACKED)
+def test_a_packed_error_leaves_unpacked_and_without_the_key(lab: Lab, encoding: str) -> None:
+    told = {"error": {"message": f"no such key: {SECRET}", "odd": [1, None]}}
+    content = PACKED[encoding](json.dumps(told).encode())
+    lab.provider.script = lambda line: line.answer(
+        "400 Bad", content, content_type="application/json", content_encoding=encoding
+    )
+    reply = lab.ask(tenant="key enabled", mode="code")
+    assert (reply.status, "content-encoding" in reply) == (400, False)
+    assert reply["content-type"] == "application/json"
+    assert SECRET.encode() not in reply.content
+    assert reply.json()["error"] == {"message": "no such key: ********", "odd": [1, None]}
+
+
+UNREADABLE: dict[str, tuple[str, bytes]] = {
+    "an encoding that is not known": ("br", SECRET.encode()),
+    "two of them": ("gzip, gzip", gzip.compress(gzip.compress(SECRET.encode()))),
+    "not packed": ("gzip", SECRET.encode()),
+    "cut off": ("gzip", gzip.compress(SECRET.encode())[:-9]),
+    "more behind it": ("gzip", gzip.compress(b"{}") + SECRET.encode()),
+    "very large": ("deflate", zlib.compress(SECRET.encode() * 100_000)),
+}
+
+
+@pytest.mark.parametrize("how", UNREADABLE)
+@pytest.mark.parametrize("status", [400, 401])
+def test_an_error_that_cannot_be_read_stays_behind(lab: Lab, how: str, status: int) -> None:
+    encoding, content = UNREADABLE[how]
+    lab.provider.script = lambda line: line.answer(
+        f"{status} No", content, content_type="text/plain", content_encoding=encoding
+    )
+    reply = lab.ask(tenant="key enabled", mode="code")
+    assert (reply.status, reply["content-type"], "content-encoding" in reply) == (status, "application/json", False)
+    assert "cannot be read" in reply.json()["error"]["message"]
+    assert SECRET.encode() not in reply.content
+
+
 def test_too_many_requests(lab: Lab) -> None:
     lab.openrouter.script = answers_status("429 Slow down", retry_after="7")
     reply = lab.ask()
@@ -65,13 +114,17 @@ def test_an_error_as_a_stream(lab: Lab) -> None:
     assert lab.usage(reply)["error_type"] == "upstream_error"
 
 
-def test_a_redirect_is_not_followed(lab: Lab) -> None:
-    lab.openrouter.script = lambda line: line.answer(
-        "307 Temporary Redirect", location=f"{lab.vercel.base_url}/v1/chat/completions"
-    )
-    reply = lab.ask()
-    assert reply.status == 307
+@pytest.mark.parametrize("status", ["302 Found", "307 Temporary Redirect", "304 Not Modified"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_redirect_is_no_answer_and_is_not_followed(lab: Lab, status: str, stream: bool) -> None:
+    lab.openrouter.script = lambda line: line.answer(status, location=f"{lab.vercel.base_url}/v1/chat/completions")
+    reply = lab.ask(stream=stream)
+    assert_error_of_ours(reply, 503, "temporarily_unavailable")
+    assert reply.json()["error"]["code"] == "upstream"
     assert "location" not in reply
+    row = lab.usage(reply)
+    assert (row["status"], row["error_type"]) == (503, "temporarily_unavailable")
+    assert len(lab.openrouter.requests) == 1
     assert not lab.vercel.requests
 
 

@@ -207,12 +207,6 @@ class TestCosts:
             # Half a microdollar is rounded up: 1 token from the cache costs 0.2, 3 input tokens 6.
             ({"prompt_tokens": 4, "completion_tokens": 0, "cached": 1}, 6),
             ({"prompt_tokens": 0, "completion_tokens": 0}, 0),
-            # Not known is not nothing.
-            ({"prompt_tokens": 5}, None),
-            ({}, None),
-            ({"prompt_tokens": -5, "completion_tokens": 3}, None),
-            ({"prompt_tokens": "5", "completion_tokens": 3}, None),
-            ({"prompt_tokens": 10**30, "completion_tokens": 3}, None),
         ],
         ids=str,
     )
@@ -224,6 +218,27 @@ class TestCosts:
         lab.openrouter.script = lambda line: line.answer_json(ok_chat(usage=told))
         row = lab.usage(lab.ask())
         assert row["hosted_cost_microdollars"] == row["market_cost_microdollars"] == expected
+
+    @pytest.mark.parametrize(
+        ("told", "input_tokens", "output_tokens"),
+        [
+            ({"prompt_tokens": 5}, 5, 2),
+            ({}, None, 2),
+            ({"prompt_tokens": -5, "completion_tokens": 3}, None, 3),
+            ({"prompt_tokens": "5", "completion_tokens": 3}, None, 3),
+            ({"prompt_tokens": 10**30, "completion_tokens": 3}, None, 3),
+        ],
+        ids=str,
+    )
+    def test_not_known_is_not_nothing(
+        self, lab: Lab, told: dict[str, Any], input_tokens: int | None, output_tokens: int
+    ) -> None:
+        """What the upstream does not tell is estimated: a token for four bytes, of the body and of "hello"."""
+        lab.openrouter.script = lambda line: line.answer_json(ok_chat(usage=told))
+        row = lab.usage(lab.ask())
+        expected = input_tokens or -(-len(lab.openrouter.requests[0].body) // 4)
+        assert (row["input_tokens"], row["output_tokens"]) == (expected, output_tokens)
+        assert row["hosted_cost_microdollars"] == row["market_cost_microdollars"] == expected * 2 + output_tokens * 10
 
     def test_the_balance_pays_what_was_hosted_and_nothing_else(self, lab: Lab) -> None:
         acme = lab.tenants["acme"].organization_id

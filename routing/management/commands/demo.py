@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,8 +14,13 @@ from typing import Any
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
+from byok.providers import override_variable
+from kilo_gateway import kilo_cli
+from kilo_gateway.env import SettingError
+from kilo_gateway.listening import require_free_address
 from routing.catalog.bundled import bundled_models
 from routing.demo import DemoUpstream
+from routing.demo.cast import OFFERED_MODELS
 from routing.demo.seed import DEMO_PROVIDER, SeededDemo, seed_demo
 
 START_SECONDS = 60
@@ -36,9 +40,14 @@ Ask for kilo-auto/org as the mode "code":
 
 The Kilo CLI:
 
-  npm install @kilocode/cli
+  npm install {kilo_cli}
   KILO_API_URL={base_url} KILO_API_KEY={api_key} KILO_ORG_ID={organization_id} \\
     npx kilo run --auto --agent plan -m kilo/kilo-auto/org "say hello"
+
+Commands beside it find its database by themselves, and its upstream when they are told:
+
+  {upstream_settings} \
+    {python} manage.py doctor
 
 Ctrl-C stops everything.
 """
@@ -55,7 +64,7 @@ class Command(BaseCommand):
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.default_int_handler)
         call_command("migrate", interactive=False, verbosity=0)
-        with DemoUpstream(bundled_models()) as upstream:
+        with DemoUpstream(bundled_models(), own_models=OFFERED_MODELS) as upstream:
             seeded = seed_demo()
             server = _start_server(upstream.base_url)
             try:
@@ -70,14 +79,10 @@ class Command(BaseCommand):
 
 
 def _require_free_port(host: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise CommandError(
-                f"Port {port} on {host} cannot be used ({error.strerror}). Choose another one: make demo PORT=8010"
-            ) from None
+    try:
+        require_free_address(host, port)
+    except SettingError as error:
+        raise CommandError(str(error)) from None
 
 
 def _start_server(upstream_url: str) -> subprocess.Popen[bytes]:
@@ -86,11 +91,17 @@ def _start_server(upstream_url: str) -> subprocess.Popen[bytes]:
         # Nothing is in front that would have to notice.
         "SHUTDOWN_DELAY": "0",
         "LOG_FORMAT": os.environ.get("LOG_FORMAT", "console"),
-        "OPENROUTER_API_KEY": "demo-hosted-key",
-        "OPENROUTER_BASE_URL": f"{upstream_url}/api/v1",
-        f"PROVIDER_BASE_URL_{DEMO_PROVIDER.upper().replace('-', '_')}": f"{upstream_url}/v1",
+        **_upstream_settings(upstream_url),
     }
     return subprocess.Popen([sys.executable, "-m", "kilo_gateway.serve"], env=environment)
+
+
+def _upstream_settings(upstream_url: str) -> dict[str, str]:
+    return {
+        "OPENROUTER_API_KEY": "demo-hosted-key",
+        "OPENROUTER_BASE_URL": f"{upstream_url}/api/v1",
+        override_variable(DEMO_PROVIDER): f"{upstream_url}/v1",
+    }
 
 
 def _wait_until_ready(url: str, server: subprocess.Popen[bytes]) -> None:
@@ -110,11 +121,14 @@ def _guide(base_url: str, seeded: SeededDemo, upstream_url: str) -> str:
     alice = seeded.user("alice@example.com")
     return GUIDE.format(
         base_url=base_url,
+        kilo_cli=kilo_cli.PACKAGE,
         upstream=upstream_url,
         email=alice["email"],
         password=alice["password"],
         api_key=alice["api_key"],
         organization_id=seeded.organization("Acme")["id"],
+        upstream_settings=" \\\n  ".join(f"{name}={value}" for name, value in _upstream_settings(upstream_url).items()),
+        python=os.path.relpath(sys.executable),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from routing.demo import DemoUpstream, run_upstream
+from routing.demo.cast import OFFERED_MODELS
 
 
 class Command(BaseCommand):
@@ -30,6 +31,7 @@ class Command(BaseCommand):
                 host,
                 port,
                 models=bundled_models(),
+                own_models=OFFERED_MODELS,
                 on_ready=self._announce,
                 on_request=self._show if options["verbosity"] > 1 else None,
             )

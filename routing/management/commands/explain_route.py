@@ -13,9 +13,7 @@ from organizations.management.problems import named_organization
 from routing.catalog.cache import CatalogUnreadable
 from routing.domain.resolve import read_request
 from routing.domain.types import ORGANIZATION_AUTO
-from routing.explanation import explanation, in_words
-from routing.resolution import resolve_locked
-from routing.selectors import current_stamp
+from routing.explanation import explained, in_words
 
 
 class Command(BaseCommand):
@@ -33,14 +31,13 @@ class Command(BaseCommand):
         api_kind = ApiKind(options["api_kind"]) if options["api_kind"] else None
         asked = read_request(options["model"], options["mode"])
         try:
-            settled = resolve_locked(organization.pk, current_stamp(), asked, api_kind)
+            told = explained(organization, asked, api_kind)
         except CatalogUnreadable as error:
             raise CommandError(str(error)) from error
-        explained = explanation(settled, api_kind)
         if options["json"]:
             about = {"id": str(organization.pk), "name": organization.name, "plan": organization.plan}
-            self.stdout.write(json.dumps({"organization": about, **explained}, indent=2))
+            self.stdout.write(json.dumps({"organization": about, **told}, indent=2))
             return
-        self.stdout.write(f"{organization.name} ({organization.plan}), routing version {explained['routing_version']}")
-        for line in in_words(explained):
+        self.stdout.write(f"{organization.name} ({organization.plan}), routing version {told['routing_version']}")
+        for line in in_words(told):
             self.stdout.write(line)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from routing.domain.policy import allowed_models, denied, judge, policy_in_force
+from routing.domain.policy import allowed_models, denied, denied_directly, judge, policy_in_force
 from routing.domain.settings import normalized_model_id, parse_settings
 from routing.domain.types import CatalogModel, Refusal, RefusalCode, TierChoice
 from tests.routing.domain.worlds import (
@@ -181,6 +181,33 @@ def test_what_is_denied_is_told_by_its_name() -> None:
     assert refusal is not None
     assert KIMI_FREE in refusal.message
     assert denied(SONNET, "enterprise", parse_settings({"model_deny_list": [KIMI]})) is None
+
+
+@pytest.mark.parametrize(
+    ("entry", "refused_ones"),
+    [
+        ("ollama/gpt-oss:20b", {"ollama/gpt-oss:20b"}),
+        (" Ollama/GPT-oss:20B ", {"ollama/gpt-oss:20b"}),
+        ("ollama/gpt-oss", {"ollama/gpt-oss", "ollama/gpt-oss:20b", "ollama/gpt-oss:120b"}),
+        ("ollama/gpt", set()),
+        ("gpt-oss:20b", set()),
+    ],
+)
+def test_of_a_direct_provider_the_suffix_makes_another_model(entry: str, refused_ones: set[str]) -> None:
+    settings = parse_settings({"model_deny_list": [entry]})
+    models = ("ollama/gpt-oss", "ollama/gpt-oss:20b", "ollama/gpt-oss:120b")
+    assert {model for model in models if denied_directly(model, "enterprise", settings)} == refused_ones
+    assert not any(denied_directly(model, "teams", settings) for model in models)
+
+
+def test_no_free_model_that_the_policy_leaves_is_told_so() -> None:
+    for stored in ({"provider_allow_list": ["openai"]}, {"model_deny_list": [KIMI, GLM_FREE, QWEN_FREE]}):
+        refusal = refused(decide(organization(stored), model="kilo-auto/free").refusal)
+        assert refusal.code is RefusalCode.NO_FREE_MODELS
+        assert refusal.message.startswith("The model policy of the organization ")
+    nothing = world(rules={("free", "", ""): TierChoice(("gone/x:free",))})
+    refusal = refused(decide(organization({"model_deny_list": [KIMI]}), model="kilo-auto/free", at=nothing).refusal)
+    assert refusal.message == "No free model is available at the moment."
 
 
 # ---------------------------------------------------------------- models that lead to others

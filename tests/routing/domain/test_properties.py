@@ -198,10 +198,10 @@ def expected_of_direct(target: str, provider: str, rest: str, case: Case) -> Ref
     owned = case.owner.credentials.get(provider)
     if owned is None:
         return RefusalCode.NO_CREDENTIAL
-    if case.api_kind and case.api_kind not in case.world.direct_providers[provider].api_kinds:
-        return RefusalCode.API_KIND_NOT_SUPPORTED
     if owned.models is not None and rest not in owned.models:
         return RefusalCode.MODEL_UNAVAILABLE
+    if case.api_kind and case.api_kind not in case.world.direct_providers[provider].api_kinds:
+        return RefusalCode.API_KIND_NOT_SUPPORTED
     return RefusalCode.MODEL_DENIED if is_denied(target, case.owner) else (target, [target])
 
 

@@ -324,9 +324,9 @@ DIRECT_AND_INTERNAL = {**PROVIDERS, "kilo-internal": Provider("kilo-internal", "
         ("gone/*", organization(), CHAT, RefusalCode.NOT_CONCRETE),
         # 3 before 6
         ("kilo-auto/org", organization(ALLOW_NONE), CHAT, RefusalCode.SELF_TARGET),
-        # within 5: credential, API kind, offer, deny list
+        # within 5: credential, offer, API kind, deny list
         (NEURALWATT_KIMI, organization({"model_deny_list": [NEURALWATT_KIMI]}), MESSAGES, RefusalCode.NO_CREDENTIAL),
-        ("neuralwatt/other", NEURALWATT_OWNER, MESSAGES, RefusalCode.API_KIND_NOT_SUPPORTED),
+        ("neuralwatt/other", NEURALWATT_OWNER, MESSAGES, RefusalCode.MODEL_UNAVAILABLE),
         (
             NEURALWATT_KIMI,
             organization({"model_deny_list": [NEURALWATT_KIMI]}, credentials=[NEURALWATT_CREDENTIAL]),

@@ -12,12 +12,13 @@ import pytest
 
 from byok import addresses
 from byok.custom_providers import sealed_header
-from byok.models import CustomProvider, CustomProviderHeader
+from byok.models import Credential, CustomProvider, CustomProviderHeader
 from kilo_gateway.secret import Secret
 from organizations.models import Organization
 from routing.demo import DemoUpstream
 from routing.models import UsageRecord
-from routing.proxy.usage_writer import writer
+from routing.proxy.usage_writer import Usage, writer
+from routing.services.health import route_health
 from tests.e2e.lab import self_signed
 from tests.e2e.scripted import ScriptedUpstream
 from tests.support.inprocess import CHAT, MESSAGES, RESPONSES, Answer, call, chat, counted_statements
@@ -144,8 +145,33 @@ class TestWhatItGets:
         CustomProviderHeader.objects.update(name="x-moved")
         tenant.change()
         answer = ask(tenant)
-        assert (answer.status, answer.json()["error"]["code"]) == (400, "credential_unusable")
+        assert (answer.status, answer.json()["error"]["code"]) == (400, "header_unusable")
+        assert answer.json()["message"].startswith("A stored header of Lab ")
         assert upstream.requests() == []
+
+    @pytest.mark.parametrize("spoiled", [{"key_id": "gone"}, {"ciphertext": b""}])
+    def test_a_key_that_cannot_be_opened_was_not_used(
+        self, tenant: Tenant, upstream: DemoUpstream, monkeypatch: pytest.MonkeyPatch, spoiled: dict[str, Any]
+    ) -> None:
+        records: list[Usage] = []
+        monkeypatch.setattr(writer, "put", records.append)
+        register(tenant, f"{upstream.base_url}/v1")
+        credential = Credential.objects.get()
+        assert ask(tenant).status == 200
+        Credential.objects.update(**spoiled)
+        tenant.change()
+        answer = ask(tenant)
+        assert answer.json()["message"] == "The stored credential for Lab cannot be used; store its key again."
+        assert [record.credential_id for record in records] == [credential.pk, None]
+
+    def test_a_provider_that_is_gone_is_named(self, tenant: Tenant) -> None:
+        answer = ask(tenant)
+        assert (answer.status, answer.json()["error"]["code"]) == (400, "model_unavailable")
+        gone = '"custom-lab/scout" is unavailable: the organization has no provider "custom-lab".'
+        assert answer.json()["message"] == gone
+        assert (ask(tenant, model="custom-lab/scout").json()["message"]) == gone
+        (health,) = [health for health in route_health(tenant.organization) if health.slug]
+        assert health.reason.endswith('the organization has no provider "custom-lab".')
 
 
 class TestWhatComesBack:
@@ -171,7 +197,7 @@ class TestWhatComesBack:
             location = {"Location": f"{elsewhere.base_url}/v1/chat/completions"}
             upstream.behave("status", status=status, body={}, headers=location)
             answer = ask(tenant)
-            assert answer.status == status
+            assert (answer.status, answer.error_type) == (503, "temporarily_unavailable")
             assert "location" not in answer.headers
             assert elsewhere.base_url not in answer.content.decode()
             assert elsewhere.stats()["connections"] == 0

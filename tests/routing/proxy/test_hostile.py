@@ -93,12 +93,14 @@ class TestWrongTypes:
             body = body_of(path, "openai/gpt-5-mini", provider=value)
             refused(call(path, body, confined.key), 400, "invalid_request", path)
 
-    @pytest.mark.parametrize("only", ["openai", 5, True, {}, {"openai": 1}, ""])
+    @pytest.mark.parametrize(
+        "only", ["openai", 5, True, {}, {"openai": 1}, "", [None], [5], ["openai", 1], [["openai"]], [{"a": 1}]]
+    )
     def test_provider_only_under_a_policy(self, confined: Tenant, only: Any) -> None:
         body = body_of(CHAT, "openai/gpt-5-mini", provider={"only": only})
         refused(call(CHAT, body, confined.key), 400, "invalid_request", CHAT)
 
-    @pytest.mark.parametrize("only", [[], ["evil"], [None], [5], [["openai"]], [{"a": 1}], ["OPENAI "]])
+    @pytest.mark.parametrize("only", [["evil"], [""], ["openai-2"], ["evil/openai"], ["openai/*"], ["/openai"]])
     def test_no_provider_of_the_policy(self, confined: Tenant, only: Any) -> None:
         body = body_of(CHAT, "openai/gpt-5-mini", provider={"only": only})
         refused(call(CHAT, body, confined.key), 404, "model_not_allowed", CHAT)
@@ -139,11 +141,11 @@ class TestWrongTypes:
     ) -> None:
         strange = {
             "temperature": "hot",
-            "tools": 5,
+            "tool_choice": 5,
             "max_tokens": -1,
             "": None,
             "é\x00": [[]],
-            "model ": 1,
+            "mode": {"speed": [{"": 1}]},
         }
         assert call(path, body_of(path, "openai/gpt-5-mini", **strange), tenant.key).status == 200
         assert hosted_upstream.completions()[-1]["body"] == body_of(path, "openai/gpt-5-mini", **strange)

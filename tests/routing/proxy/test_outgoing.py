@@ -18,8 +18,10 @@ from byok.selectors import StoredCredential
 from kilo_gateway.api_errors import ErrorType, GatewayError
 from kilo_gateway.api_kinds import ApiKind
 from kilo_gateway.secret import Secret
+from routing.catalog.parse import provider_slug
 from routing.domain.targets import ModelChoice, ValidTarget
 from routing.domain.types import TargetKind
+from routing.proxy.answer import byok_error
 from routing.proxy.body import JsonBody
 from routing.proxy.hosted import HostedUpstream
 from routing.proxy.identity import Stamp
@@ -234,9 +236,12 @@ def test_other_requests_get_no_stream_options(client: dict[str, Any], api_kind: 
         ({}, ["anthropic", "google-vertex"]),
         ({"only": None}, ["anthropic", "google-vertex"]),
         ({"only": ["anthropic"]}, ["anthropic"]),
-        ({"only": ["google-vertex", "anthropic"]}, ["anthropic", "google-vertex"]),
+        ({"only": []}, ["anthropic", "google-vertex"]),
+        ({"only": ["google-vertex", "anthropic"]}, ["google-vertex", "anthropic"]),
         ({"only": ["openai", "google-vertex"]}, ["google-vertex"]),
-        ({"only": ["google-vertex", None, 1, {}, ["anthropic"]]}, ["google-vertex"]),
+        ({"only": ["Anthropic ", "anthropic", "openai/eu"]}, ["anthropic"]),
+        ({"only": ["anthropic/us", "Google Vertex"]}, ["anthropic/us", "google-vertex"]),
+        ({"only": ["google-vertex/europe-west1"]}, ["google-vertex/europe-west1"]),
     ],
 )
 def test_the_allowed_providers_are_merged_with_the_clients(
@@ -248,7 +253,7 @@ def test_the_allowed_providers_are_merged_with_the_clients(
 
 
 @KINDS
-@pytest.mark.parametrize("wanted", [[], ["openai"], ["Anthropic "], ["anthropic/*"], [None], ["*"], [["anthropic"]]])
+@pytest.mark.parametrize("wanted", [["openai"], ["anthropic/*"], ["anthropic/ us"], ["*"], ["x/anthropic"], [""]])
 def test_a_client_that_wants_none_of_the_allowed_providers_is_refused(wanted: list[Any], api_kind: ApiKind) -> None:
     """Not sent with the policy's own list: that would be a provider that the client did not want."""
     with pytest.raises(GatewayError) as caught:
@@ -256,7 +261,9 @@ def test_a_client_that_wants_none_of_the_allowed_providers_is_refused(wanted: li
     assert (caught.value.error_type, caught.value.status) == (ErrorType.MODEL_NOT_ALLOWED, 404)
 
 
-@pytest.mark.parametrize("wanted", ["anthropic", {"anthropic": True}, True, 1])
+@pytest.mark.parametrize(
+    "wanted", ["anthropic", {"anthropic": True}, True, 1, [1], ["anthropic", None], [["anthropic"]]]
+)
 def test_only_of_another_shape_is_refused(wanted: Any) -> None:
     with pytest.raises(GatewayError, match=r"provider\.only") as caught:
         sent({"provider": {"only": wanted}}, hosted("anthropic"))
@@ -281,19 +288,20 @@ def test_the_rest_of_provider_stays_the_clients() -> None:
 @thorough
 @given(
     st.lists(st.sampled_from("abcd"), min_size=1, unique=True),
-    st.none() | st.lists(st.sampled_from([*"abcdef", "A", "a ", "a/x", None, 1])),
+    st.none() | st.lists(st.sampled_from([*"abcdef", "A", "a ", "a/x", "e/a", "*"])),
 )
 def test_the_client_never_widens_the_policy(allowed: list[str], wanted: list[Any] | None) -> None:
     client = {} if wanted is None else {"provider": {"only": wanted}}
     try:
         only = sent(client, hosted(*allowed))["provider"]["only"]
     except GatewayError:
-        assert wanted is not None
-        assert not set(wanted) & set(allowed)
+        assert wanted
+        assert not {provider_slug(entry) for entry in wanted} & set(allowed)
         return
     assert only
-    assert set(only) <= set(allowed)
-    assert wanted is None or set(only) == set(wanted) & set(allowed)
+    assert {provider_slug(entry) for entry in only} <= set(allowed)
+    kept = {entry.strip().lower() for entry in wanted or () if provider_slug(entry) in allowed}
+    assert set(only) == (kept if wanted else set(allowed))
 
 
 @KINDS
@@ -322,7 +330,7 @@ def test_an_organization_that_does_not_deny_it_leaves_it_to_the_client(asked: st
         ({}, False),
         ({"only": None}, False),
         ({"only": ["anthropic"]}, True),
-        ({"only": []}, True),
+        ({"only": []}, False),
         ({"data_collection": "deny"}, True),
         ({"data_collection": "allow"}, False),
         ({"allow_fallbacks": False}, True),
@@ -371,12 +379,20 @@ def test_effort_and_verbosity_in_the_shape_of_the_api(api_kind: ApiKind, expecte
     [
         (CHAT, {"reasoning": {"effort": "high"}}, {"verbosity": "high"}),
         (RESPONSES, {"reasoning": {"effort": "high"}}, {"text": {"verbosity": "high"}}),
-        (MESSAGES, {"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}}, {}),
+        (
+            MESSAGES,
+            {"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}},
+            {"output_config": {"effort": "high"}},
+        ),
     ],
 )
 def test_one_without_the_other(api_kind: ApiKind, effort: dict[str, Any], verbosity: dict[str, Any]) -> None:
     assert sent({}, tier("high", ""), api_kind) == effort
     assert sent({}, tier("", "high"), api_kind) == verbosity
+
+
+def test_an_effort_that_anthropic_does_not_know() -> None:
+    assert sent({}, tier("minimal"), MESSAGES)["output_config"] == {"effort": "low"}
 
 
 @KINDS
@@ -462,6 +478,8 @@ def test_a_tier_may_switch_reasoning_off(api_kind: ApiKind, expected: dict[str, 
 def test_reasoning_that_is_off_has_no_effort() -> None:
     client = {"thinking": {"type": "adaptive"}, "output_config": {"effort": "max"}}
     assert sent(client, tier("none"), MESSAGES)["thinking"] == {"type": "disabled"}
+    quiet = sent(client, tier("none", "low"), MESSAGES)
+    assert quiet == {"thinking": {"type": "disabled"}, "output_config": {"effort": "low"}}
 
 
 @pytest.mark.parametrize(
@@ -585,6 +603,18 @@ def test_a_session_header_for_the_provider_that_demands_one() -> None:
     assert with_task.headers["x-opencode-session"] == "task-1"
     assert to_direct("opencode-go", CHAT, {}).headers["x-opencode-session"] == str(ORGANIZATION)
     assert "x-opencode-session" not in to_direct("neuralwatt", CHAT, {"HTTP_X_KILOCODE_TASKID": "task-1"}).headers
+
+
+def test_whose_account_it_is() -> None:
+    """As an error says it, should the provider refuse: a person's own key is not the organization's."""
+    assert to_direct("neuralwatt", CHAT, {}).account == "The organization's own account at Neuralwatt"
+    owner = SecretOwner.user(uuid4())
+    sealed = keyring().encrypt(Secret("own-key"), owner=owner, provider_id="neuralwatt")
+    stored = StoredCredential(uuid4(), owner, "neuralwatt", sealed, None)
+    outgoing = direct_request(stored, CHAT, {}, b"{}", provider=PROVIDERS["neuralwatt"], streamed=False)
+    assert outgoing.account == "Your own account at Neuralwatt"
+    told = byok_error(402, b'{"error": {"message": "No credit"}}', outgoing.account, {})
+    assert told.message == "Your own account at Neuralwatt was refused by the provider (402): No credit"
 
 
 def test_a_credential_of_another_organization_does_not_open() -> None:

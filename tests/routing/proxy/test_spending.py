@@ -18,13 +18,14 @@ from hypothesis import strategies as st
 from organizations.api_keys import api_key_create
 from organizations.audit import COMMAND
 from organizations.models import Scope
+from routing.catalog.index import load_current_index
 from routing.demo import DemoUpstream
 from routing.models import HostedBalance, MemberSpending, SpendingReservation, UsageRecord
 from routing.proxy import spending
 from routing.proxy.settlement import release_expired
 from routing.proxy.spending import reserve
 from routing.proxy.usage_writer import Usage, UsageWriter, writer
-from tests.support.inprocess import CHAT, MESSAGES, Answer, call, chat, counted_statements
+from tests.support.inprocess import CHAT, MESSAGES, Answer, call, chat, counted_statements, opened
 from tests.support.tenants import Tenant, auto_settings, make_tenant
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -152,9 +153,11 @@ class TestRequests:
     def test_whether_the_installation_pays_for_nobody(self, tenant: Tenant, settings: Any) -> None:
         key = api_key_create(user=tenant.user, name="his own", scopes=[Scope.INFERENCE], actor=COMMAND).secret.reveal()
         paid, free = chat(model="openai/gpt-5-mini"), chat(model="kilo-auto/free")
-        settings.HOSTED_WITHOUT_ORGANIZATION = False
         refused = call(CHAT, paid, key)
-        assert (refused.status, refused.json()["error"]["code"]) == (402, "organization_required")
+        assert (refused.status, refused.error_type) == (402, "usage_limit_exceeded")
+        assert refused.json()["error"]["code"] == "organization_required"
+        for way_out in ("X-KiloCode-OrganizationId", "KILO_ORG_ID", "HOSTED_WITHOUT_ORGANIZATION=1"):
+            assert way_out in refused.json()["message"]
         assert call(CHAT, free, key).status == 200
         headers = {"x-kilocode-organizationid": str(tenant.organization.pk)}
         assert call(CHAT, paid, key, headers=headers).status == 200
@@ -184,6 +187,25 @@ class TestRequests:
         assert account(tenant).reserved_microdollars == 0
         assert account(tenant).day_spent_microdollars == 0
         assert not SpendingReservation.objects.exists()
+
+    @pytest.mark.parametrize(("path", "answers"), [(CHAT, 128), (MESSAGES, 1)])
+    def test_no_request_reserves_more_than_it_can_cost(
+        self, tenant: Tenant, hosted_upstream: DemoUpstream, path: str, answers: int
+    ) -> None:
+        """However much it asks for: no more than the model writes, and several answers only where there are such."""
+        limit(tenant, day_limit_microdollars=10**15)
+        model = load_current_index().models["anthropic/claude-sonnet-5"]
+        assert model.context_length is not None
+        assert model.pricing.completion is not None
+        hosted_upstream.behave(events=2, interval_ms=200)
+        body = chat(stream=True, max_tokens=10**15, n=10**15)
+        with opened(path, body, tenant.key, headers={"x-kilocode-mode": "code"}) as answer:
+            assert answer.status == 200
+            reserved = account(tenant).reserved_microdollars
+            output = min(model.max_output_tokens or 200_000, model.context_length) * answers
+            assert 0 < reserved - int(output * model.pricing.completion * 10**6) < 1000
+        writer.flush()
+        assert account(tenant).reserved_microdollars == 0
 
     def test_whoever_finds_all_of_it_reserved_is_told_so(self, tenant: Tenant) -> None:
         limit(tenant, month_limit_microdollars=2_000_000)
