@@ -16,6 +16,7 @@ from organizations.callers import person_and_key
 from organizations.models import Membership, Organization
 from organizations.selectors import acting_membership, bound_organization_id, membership_or_404, memberships_of
 from routing.catalog.cache import CatalogUnreadable
+from routing.domain.cost import MICRODOLLARS
 from routing.domain.types import RefusalCode
 from routing.schema import (
     BalanceSerializer,
@@ -36,7 +37,6 @@ from routing.selectors import (
 )
 
 ORGANIZATION_HEADER = "HTTP_X_KILOCODE_ORGANIZATIONID"
-MICRODOLLARS = 1_000_000
 
 
 def acting_for(request: Request) -> Membership | None:

@@ -11,6 +11,8 @@ from django.http import Http404
 from kilo_gateway.api_errors import ErrorType, GatewayError
 from organizations.models import Organization, SettingsVersion
 from organizations.selectors import routing_settings
+from routing.catalog.cache import CatalogUnreadable
+from routing.catalog.index import load_current_index
 from routing.domain.diff import Difference, settings_difference
 from routing.domain.policy import policy_in_force
 from routing.domain.settings import MalformedSettings, RoutingSettings, parse_settings, state_of
@@ -78,6 +80,19 @@ def model_policy_state(organization: Organization) -> dict[str, Any]:
         "enforced": policy_in_force(organization.plan, settings),
         "default_model": settings.default_model,
     }
+
+
+def unknown_providers(organization: Organization) -> list[str] | None:
+    """What the provider allow list names and the catalog does not know, so that it allows nothing today.
+
+    One query. None while the catalog cannot be read.
+    """
+    allowed = readable_settings(organization).provider_allow_list or ()
+    try:
+        known = {provider.slug for provider in load_current_index().providers()}
+    except CatalogUnreadable:
+        return None
+    return [slug for slug in allowed if slug not in known]
 
 
 def settings_versions(organization_id: UUID, *, before: int | None = None) -> list[SettingsVersion]:

@@ -43,7 +43,10 @@ class ApiKeySerializer(serializers.Serializer[Any]):
 
 
 class ApiKeysSerializer(serializers.Serializer[Any]):
-    api_keys = ApiKeySerializer(many=True)
+    api_keys = ApiKeySerializer(many=True, help_text="Newest first, at most 100.")
+    next_cursor = serializers.UUIDField(
+        allow_null=True, help_text="For `cursor`, to read older keys; null: there are none."
+    )
     routing_version = serializers.IntegerField()
 
 
@@ -68,6 +71,10 @@ class NewApiKey(Shape):
     expires_at = serializers.DateTimeField(required=False, allow_null=True, help_text="Null: never.")
 
 
+class PageQuery(Shape):
+    cursor = serializers.UUIDField(required=False)
+
+
 class ApiKeyChanges(Shape):
     name = Text(required=False, max_length=100)
     default_mode = Text(required=False, allow_blank=True, max_length=50, help_text=DEFAULT_MODE)
@@ -76,13 +83,23 @@ class ApiKeyChanges(Shape):
 class ApiKeysView(ManagementView):
     """All keys that were not revoked."""
 
-    @described("list_api_keys", "List the API keys", tag=TAG, answer=ApiKeysSerializer, has_version=True)
+    queries = {"GET": PageQuery}
+
+    @described(
+        "list_api_keys",
+        "List the API keys",
+        tag=TAG,
+        answer=ApiKeysSerializer,
+        parameters=[PageQuery],
+        has_version=True,
+    )
     def get(self, request: Request, organization_id: UUID) -> Response:
         """The keys that are bound to this organization, newest first: one's own, for owners and admins everybody's."""
         user, _ = person_and_key(request)
         everybody = may(self.membership.role, Ability.MANAGE_MEMBERS)
-        keys = keys_of(organization_id, user=None if everybody else user)
-        return self.answer({"api_keys": [_row(key) for key in keys]}, self.organization)
+        page = keys_of(organization_id, user=None if everybody else user, cursor=self.query.get("cursor"))
+        answer = {"api_keys": [_row(key) for key in page.rows], "next_cursor": page.next_cursor}
+        return self.answer(answer, self.organization)
 
     @described(
         "create_api_key",

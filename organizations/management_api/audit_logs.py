@@ -14,7 +14,6 @@ from rest_framework.response import Response
 from kilo_gateway.api_schema import Tag, described
 from organizations.audit_export import as_csv, as_jsonl
 from organizations.audit_selectors import AuditFilter, audit_page, chain_head, id_or_email
-from organizations.management_api.abilities import require
 from organizations.management_api.shapes import Text
 from organizations.management_api.time_range import TimeRange
 from organizations.management_api.views import ManagementView
@@ -78,12 +77,12 @@ class ExportQuery(Filters):
 class AuditLogsView(ManagementView):
     """What was changed."""
 
+    reading_needs = (Ability.READ_AUDIT_LOG, WHO_READS)
     queries = {"GET": PageQuery}
 
     @described("list_audit_logs", "Read the audit log", tag=TAG, answer=AuditLogsSerializer, parameters=[PageQuery])
     def get(self, request: Request, organization_id: UUID) -> Response:
         """For owners, admins and billing managers."""
-        require(self.membership, Ability.READ_AUDIT_LOG, WHO_READS)
         page = audit_page(organization_id, _wanted(self.query), cursor=self.query.get("cursor"))
         return Response({"audit_logs": [_row(row) for row in page.rows], "next_cursor": page.next_cursor})
 
@@ -91,6 +90,7 @@ class AuditLogsView(ManagementView):
 class AuditExportView(ManagementView):
     """The audit log as a file."""
 
+    reading_needs = (Ability.READ_AUDIT_LOG, WHO_READS)
     queries = {"GET": ExportQuery}
 
     @described(
@@ -105,7 +105,6 @@ class AuditExportView(ManagementView):
         """Oldest first, streamed. The last line names the head of the chain, `X-Audit-Head-Hash` has its hash; a file
         without that line broke off. For owners, admins and billing managers.
         """
-        require(self.membership, Ability.READ_AUDIT_LOG, WHO_READS)
         wanted, head = _wanted(self.query), chain_head(organization_id)
         kind = self.query["format"]
         lines = (as_csv if kind == "csv" else as_jsonl)(organization_id, wanted, head)

@@ -11,7 +11,6 @@ from rest_framework.response import Response
 
 from kilo_gateway.api_schema import Kind, Tag, described
 from organizations import members as services
-from organizations.management_api.abilities import require
 from organizations.management_api.shapes import Nothing, Shape, Text
 from organizations.management_api.views import ManagementView
 from organizations.models import Invitation, Membership, Role
@@ -74,7 +73,7 @@ class RoleChange(Shape):
     role = serializers.ChoiceField(choices=Role.values)
 
 
-class NewInvitation(Shape):
+class Newcomer(Shape):
     email = Text(max_length=services.MAX_EMAIL_LENGTH)
     role = serializers.ChoiceField(choices=Role.values, required=False, help_text="`member` by default.")
 
@@ -82,12 +81,36 @@ class NewInvitation(Shape):
 class MembersView(ManagementView):
     """Who belongs to the organization."""
 
+    reading_needs = (Ability.MANAGE_MEMBERS, services.ADMINS_MANAGE)
+
     @described("list_members", "List the members", tag=TAG, answer=MembersSerializer, has_version=True)
     def get(self, request: Request, organization_id: UUID) -> Response:
         """By email address. For owners and admins."""
-        require(self.membership, Ability.MANAGE_MEMBERS, services.ADMINS_MANAGE)
         members = [_member_row(member) for member in members_of(organization_id)]
         return self.answer({"members": members}, self.organization)
+
+    @described(
+        "add_member",
+        "Add somebody who has an account",
+        tag=TAG,
+        kind=Kind.WRITE,
+        body=Newcomer,
+        answer=MemberStateSerializer,
+        status=201,
+        has_version=True,
+    )
+    def post(self, request: Request, organization_id: UUID) -> Response:
+        """At once and without an invitation. For owners and admins; only owners add owners. 404 `no_such_account` when
+        nobody who has shown that the address is his has an account with it: invite it instead.
+        """
+        fields = self.body(request, Newcomer)
+        member = services.member_add(
+            organization_id=organization_id,
+            acting=self.acting(request),
+            email=fields["email"],
+            role=Role(fields.get("role", Role.MEMBER)),
+        )
+        return self.answer({"member": _member_row(member)}, member.organization, status=201)
 
 
 class MemberView(ManagementView):
@@ -127,10 +150,11 @@ class MemberView(ManagementView):
 class InvitationsView(ManagementView):
     """Who is invited."""
 
+    reading_needs = (Ability.MANAGE_MEMBERS, services.ADMINS_MANAGE)
+
     @described("list_invitations", "List the open invitations", tag=TAG, answer=InvitationsSerializer, has_version=True)
     def get(self, request: Request, organization_id: UUID) -> Response:
         """Newest first, expired ones included. For owners and admins."""
-        require(self.membership, Ability.MANAGE_MEMBERS, services.ADMINS_MANAGE)
         invitations = [_invitation_row(invitation) for invitation in open_invitations_of(organization_id)]
         return self.answer({"invitations": invitations}, self.organization)
 
@@ -139,7 +163,7 @@ class InvitationsView(ManagementView):
         "Invite somebody",
         tag=TAG,
         kind=Kind.WRITE,
-        body=NewInvitation,
+        body=Newcomer,
         answer=NewInvitationSerializer,
         status=201,
         has_version=True,
@@ -148,7 +172,7 @@ class InvitationsView(ManagementView):
         """For owners and admins; only owners invite owners. The link is not sent by us: give it to the person. It works
         for seven days, once, and only for whoever signs in with the invited address.
         """
-        fields = self.body(request, NewInvitation)
+        fields = self.body(request, Newcomer)
         made = services.invitation_create(
             organization_id=organization_id,
             acting=self.acting(request),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
@@ -23,6 +24,8 @@ from organizations.authentication import ApiKeyAuthentication, BrowserSession
 from organizations.callers import person_and_key
 from organizations.management_api.shapes import Nothing, Shape
 from organizations.models import ApiKey, Membership, Organization, Scope, User, Via
+from organizations.permissions import Ability, may
+from organizations.refusals import role_required
 from organizations.selectors import bound_organization_id, membership_or_404
 
 JSON: Final = "application/json"
@@ -30,7 +33,7 @@ MAX_BODY_BYTES: Final = 1024 * 1024
 _IF_MATCH: Final = re.compile(IF_MATCH_PATTERN)
 
 
-class ManagingView(ApiView):
+class ManagingView(ApiView, ABC):
     """An endpoint for people: with a session, or with a key for management.
 
     Before a handler runs, `admit` has let the person in, and `query` holds the checked parameters of the address. A
@@ -66,9 +69,9 @@ class ManagingView(ApiView):
         if method != "OPTIONS":
             self.query = self._read_query(request, self.queries.get(method, Nothing))
 
+    @abstractmethod
     def admit(self, user: User, key: ApiKey | None) -> None:
         """Whether this person may ask here at all, with this key; raises what he is told when he may not."""
-        raise NotImplementedError
 
     def _read_query(self, request: Request, shape: type[Shape]) -> Mapping[str, Any]:
         twice = [name for name, values in request.query_params.lists() if len(values) > 1]
@@ -93,12 +96,23 @@ class ManagingView(ApiView):
 
 
 class ManagementView(ManagingView):
-    """An endpoint below an organization, for its members; `membership` is that of the person who asks."""
+    """An endpoint below an organization, for its members; `membership` is that of the person who asks.
+
+    Attributes:
+        reading_needs: What only some roles may read, and what the others are told. What is changed needs no word here:
+            its service looks, under the lock.
+    """
+
+    reading_needs: ClassVar[tuple[Ability, str] | None] = None
 
     membership: Membership
 
     def admit(self, user: User, key: ApiKey | None) -> None:
         self.membership = membership_or_404(user, self.kwargs["organization_id"], key=key)
+        if self.reading_needs and self.request.method in {"GET", "HEAD"}:
+            ability, message = self.reading_needs
+            if not may(self.membership.role, ability):
+                raise role_required(message)
 
     @property
     def organization(self) -> Organization:
@@ -108,7 +122,7 @@ class ManagementView(ManagingView):
     def answer(self, state: Mapping[str, Any], at: Organization | int, *, status: int = 200) -> Response:
         """A state of the organization with its routing version: `at`, or that of the row from which it was read."""
         version = at if isinstance(at, int) else at.routing_version
-        return Response({**state, "routing_version": version}, status=status, headers={"ETag": f'"{version}"'})
+        return Response({**state, "routing_version": version}, status=status, headers=version_tag(version))
 
 
 class OwnView(ManagingView):
@@ -125,11 +139,18 @@ class OwnView(ManagingView):
             )
 
 
+def version_tag(version: int) -> dict[str, str]:
+    """The header with which an answer says a routing version."""
+    return {"ETag": f'"{version}"'}
+
+
 def expected_version(request: Request) -> int | None:
     """The routing version that `If-Match` names; None when there is none, and for `*`, which any version matches.
 
+    A weak tag counts as well: the version is the same however an answer was packed on its way.
+
     Raises:
-        GatewayError: 400 for anything else: a weak tag, several tags, what no answer of ours contained.
+        GatewayError: 400 for anything else: several tags, what no answer of ours contained.
     """
     header = request.headers.get("If-Match")
     if header is None:
@@ -142,7 +163,7 @@ def expected_version(request: Request) -> int | None:
             'If-Match must be one routing version in quotes, as in the ETag of an answer, for example "7".',
             code="invalid_if_match",
         )
-    return None if text == "*" else int(text.strip('"'))
+    return None if text == "*" else int(text.removeprefix("W/").strip('"'))
 
 
 def _checked(shape: type[Shape], data: Any) -> dict[str, Any]:

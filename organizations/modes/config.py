@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from django.core.exceptions import ValidationError
 
+from organizations.modes.file_regex import file_regex_problem
+
 # Kinds of tools that a mode may use.
 GROUPS: Final = ("read", "edit", "browser", "command", "mcp")
 # The kind that can be limited to certain files.
@@ -234,17 +236,6 @@ def _checked_group(entry: object) -> tuple[Group, str]:
         return "", f"description: {problem}"
     kept = {"fileRegex": file_regex, "description": description} if description else {"fileRegex": file_regex}
     return [LIMITABLE, kept], ""
-
-
-def file_regex_problem(pattern: str) -> str:
-    """What is wrong with a pattern of files, as a sentence; blank when it compiles."""
-    if not pattern:
-        return "It is required: without it, edit is not limited."
-    try:
-        re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as error:
-        return f"It does not compile: {error}."
-    return ""
 
 
 def readable_config(stored: object) -> dict[str, Any]:

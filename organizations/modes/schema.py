@@ -12,7 +12,12 @@ from organizations.modes.config import GROUPS, LIMITABLE, LONGEST_FILE_REGEX, LO
 _LIMIT: Final = {
     "type": "object",
     "properties": {
-        "fileRegex": {"type": "string", "minLength": 1, "maxLength": LONGEST_FILE_REGEX},
+        "fileRegex": {
+            "type": "string",
+            "description": "What `new RegExp(fileRegex)` takes in JavaScript, for the path of a file.",
+            "minLength": 1,
+            "maxLength": LONGEST_FILE_REGEX,
+        },
         "description": {"type": "string", "maxLength": LONGEST_LIMIT_DESCRIPTION},
     },
     "required": ["fileRegex"],

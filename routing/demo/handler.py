@@ -130,7 +130,7 @@ class UpstreamHandler(Connection):
         listing = self.server.listing
         body: bytes | None = None
         if request.method == "GET" and request.path.endswith("/models"):
-            body = listing.models_body
+            body = listing.models_body(request.path)
         elif request.method == "GET" and request.path.endswith("/providers"):
             body = json.dumps(listing.providers()).encode()
         elif request.method == "GET" and _ENDPOINTS_PATH.search(request.path):

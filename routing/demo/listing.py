@@ -8,13 +8,22 @@ from typing import Any
 
 
 class Listing:
-    """The models that the demo upstream lists; the author of each is its only provider."""
+    """The models that the demo upstream lists; the author of each is its only provider.
 
-    def __init__(self, models: Iterable[Mapping[str, Any]]) -> None:
+    Below `/v1` it may stand for a provider with models of its own, which only have ids.
+    """
+
+    def __init__(self, models: Iterable[Mapping[str, Any]], own_models: Iterable[str] = ()) -> None:
         self._models = [dict(model) for model in models]
         self._by_id = {str(model["id"]).lower(): model for model in self._models}
         # The list is by far the largest answer and never changes: it is rendered once.
-        self.models_body = json.dumps({"data": self._models}).encode()
+        self._models_body = json.dumps({"data": self._models}).encode()
+        own = [{"id": model_id, "object": "model", "owned_by": "demo"} for model_id in own_models]
+        self._own_body = json.dumps({"object": "list", "data": own}).encode() if own else b""
+
+    def models_body(self, path: str) -> bytes:
+        """The list of models at a path."""
+        return self._own_body if self._own_body and path.startswith("/v1/") else self._models_body
 
     def endpoints(self, model_id: str) -> dict[str, Any] | None:
         """The providers that serve a model, or None for a model that is not listed."""

@@ -227,18 +227,15 @@ def _add_modes(organization: Organization, author: User) -> None:
 
 def _configure_routing(organization: Organization) -> None:
     """Organization Auto with its fallback, then route by route, as an admin would do it: so there is a history."""
-    stored: dict[str, Any] = {
-        **organization.settings,
-        "default_model": ORGANIZATION_AUTO,
-        "org_auto_model": {"routes": {}, "fallback_model": FALLBACK},
-    }
+    auto = {"routes": {}, "fallback_model": FALLBACK}
+    stored: dict[str, Any] = {**organization.settings, "default_model": ORGANIZATION_AUTO, "org_auto_model": auto}
     organization_settings_write(
         organization=organization,
         settings=stored,
         actor=audit.COMMAND,
         action=AuditAction.ORGANIZATION_AUTO_ENABLED,
         message=f'Organization Auto enabled with the fallback "{FALLBACK}"',
-        changes={"default_model": (None, ORGANIZATION_AUTO), "org_auto_model.fallback_model": (None, FALLBACK)},
+        changes={"default_model": (None, ORGANIZATION_AUTO), "org_auto_model": (None, auto)},
     )
     routes: dict[str, str] = {}
     for slug, target in ROUTES.items():
@@ -249,7 +246,7 @@ def _configure_routing(organization: Organization) -> None:
             actor=audit.COMMAND,
             action=AuditAction.ROUTE_SET,
             message=f'Organization Auto route for "{slug}" set to "{target}"',
-            changes={f"org_auto_model.routes.{slug}": (None, target)},
+            changes={slug: (None, target)},
         )
 
 

@@ -89,19 +89,21 @@ class DemoUpstream:
     """A real HTTP server that speaks the upstream side of the three APIs and remembers what it was asked.
 
     With port 0 the system chooses one; it is kept, so that a stopped upstream comes back at the same address.
+    `own_models` are the ids that it lists below `/v1` instead of `models`, as a provider lists its own.
     """
 
     def __init__(
         self,
         models: Iterable[Mapping[str, Any]] = (),
         *,
+        own_models: Iterable[str] = (),
         host: str = "127.0.0.1",
         port: int = 0,
         on_request: OnRequest | None = None,
     ) -> None:
         self.host = host
         self.port = port
-        self._listing = Listing(models)
+        self._listing = Listing(models, own_models)
         self._recorder = Recorder()
         self._behaviours = BehaviourBook()
         self._on_request = on_request
@@ -194,6 +196,7 @@ def run_upstream(
     port: int = 8001,
     *,
     models: Iterable[Mapping[str, Any]] = (),
+    own_models: Iterable[str] = (),
     on_ready: Callable[[DemoUpstream], None] | None = None,
     on_request: OnRequest | None = None,
 ) -> None:
@@ -205,7 +208,7 @@ def run_upstream(
     signals = (signal.SIGINT, signal.SIGTERM)
     previous = {number: signal.signal(number, interrupt) for number in signals}
     try:
-        with DemoUpstream(models, host=host, port=port, on_request=on_request) as upstream:
+        with DemoUpstream(models, own_models=own_models, host=host, port=port, on_request=on_request) as upstream:
             if on_ready:
                 on_ready(upstream)
             while True:

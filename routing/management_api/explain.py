@@ -14,7 +14,7 @@ from kilo_gateway.api_schema import Kind, Tag, described
 from organizations.management_api.shapes import Shape, Text, Texts
 from routing.domain.resolve import read_request
 from routing.domain.types import MAX_ROUTES, ORGANIZATION_AUTO, TargetKind
-from routing.explanation import explain, explanation
+from routing.explanation import explained
 from routing.management_api.base import RoutingView
 from routing.services.organization_auto import SLUG
 
@@ -74,6 +74,13 @@ class RefusalSerializer(serializers.Serializer[Any]):
     message = serializers.CharField()
 
 
+class OutcomeSerializer(serializers.Serializer[Any]):
+    resolved_models = serializers.ListField(child=serializers.CharField())
+    reasoning_effort = serializers.CharField(allow_null=True)
+    verbosity = serializers.CharField(allow_null=True)
+    refusal = RefusalSerializer(allow_null=True)
+
+
 class ExplanationSerializer(serializers.Serializer[Any]):
     model = serializers.CharField(allow_blank=True)
     mode = serializers.CharField(allow_blank=True)
@@ -94,6 +101,10 @@ class ExplanationSerializer(serializers.Serializer[Any]):
     reasoning_effort = serializers.CharField(allow_null=True)
     verbosity = serializers.CharField(allow_null=True)
     refusal = RefusalSerializer(allow_null=True, help_text="Why there is no decision; null when there is one.")
+    by_api_kind = serializers.DictField(
+        child=OutcomeSerializer(),
+        help_text="Without an `api_kind`: the APIs in which something else comes out, and what.",
+    )
     steps = StepSerializer(many=True)
     routing_version = serializers.IntegerField()
 
@@ -117,5 +128,5 @@ class ExplainView(RoutingView):
         question = self.body(request, Question)
         api_kind = ApiKind(question["api_kind"]) if question.get("api_kind") else None
         asked = read_request(question.get("model", ORGANIZATION_AUTO), question.get("mode", ""))
-        settled = explain(self.organization, asked, api_kind, draft=question.get("draft"))
-        return self.answer(explanation(settled, api_kind), settled.stamp.routing_version)
+        told = explained(self.organization, asked, api_kind, draft=question.get("draft"))
+        return self.answer(told, told["routing_version"])

@@ -11,9 +11,10 @@ from rest_framework.response import Response
 
 from kilo_gateway.api_schema import Kind, Tag, described
 from organizations.management_api.shapes import Shape, Texts
+from organizations.models import Organization
 from routing.management_api.base import RoutingView
 from routing.services.model_policy import data_collection_set, model_policy_set
-from routing.settings_selectors import model_policy_state
+from routing.settings_selectors import model_policy_state, unknown_providers
 
 TAG = Tag.MODEL_POLICY
 COLLECTION = ["allow", "deny"]
@@ -25,6 +26,12 @@ class ModelPolicySerializer(serializers.Serializer[Any]):
     )
     model_deny_list = serializers.ListField(child=serializers.CharField())
     enforced = serializers.BooleanField(help_text="The plan enforces it, and it says something.")
+    unknown_providers = serializers.ListField(
+        child=serializers.CharField(),
+        allow_null=True,
+        help_text="What of the allow list the catalog does not know: misspelt, or yet to come. "
+        "Null: the catalog cannot be read.",
+    )
     default_model = serializers.CharField(allow_null=True, help_text="A policy that refuses it clears it.")
     routing_version = serializers.IntegerField()
 
@@ -35,7 +42,9 @@ class DataCollectionSerializer(serializers.Serializer[Any]):
 
 
 class ModelPolicy(Shape):
-    provider_allow_list = Texts(allow_null=True, help_text="Slugs of providers; null for every provider.")
+    provider_allow_list = Texts(
+        allow_null=True, help_text="Slugs of providers, such as `azure`, not `azure/eu`; null for every provider."
+    )
     model_deny_list = Texts(help_text="Ids of models.")
 
 
@@ -51,7 +60,7 @@ class ModelPolicyView(RoutingView):
     @described("get_model_policy", "Read the model policy", tag=TAG, answer=ModelPolicySerializer, has_version=True)
     def get(self, request: Request, organization_id: UUID) -> Response:
         """The policy as it is stored. Only the enterprise plan enforces it."""
-        return self.answer(model_policy_state(self.organization), self.organization)
+        return self._state(self.organization)
 
     @described(
         "set_model_policy",
@@ -63,12 +72,17 @@ class ModelPolicyView(RoutingView):
         has_version=True,
     )
     def put(self, request: Request, organization_id: UUID) -> Response:
-        """While Organization Auto is on, a policy that would break a route is refused, and `broken` lists all of them.
-        A default model that the policy refuses is cleared.
+        """While Organization Auto is on, a policy that would break a route that works now is refused, and `broken`
+        lists all of them. A default model that the policy refuses is cleared. A provider that the catalog does not know
+        is stored, and named in `unknown_providers`.
         """
         policy = self.body(request, ModelPolicy)
         organization = model_policy_set(organization_id=organization_id, acting=self.acting(request), **policy)
-        return self.answer(model_policy_state(organization), organization)
+        return self._state(organization)
+
+    def _state(self, organization: Organization) -> Response:
+        unknown = {"unknown_providers": unknown_providers(organization)}
+        return self.answer({**model_policy_state(organization), **unknown}, organization)
 
 
 class DataCollectionView(RoutingView):

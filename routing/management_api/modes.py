@@ -11,6 +11,7 @@ from rest_framework.response import Response
 
 from kilo_gateway.api_schema import ORGANIZATION_ID, Kind, Tag, described
 from organizations.management_api.shapes import Flag, Nothing, QueryFlag, Shape, Slug, Text
+from organizations.management_api.views import version_tag
 from organizations.modes.models import CustomMode
 from organizations.modes.schema import ModeConfigField, ModeSerializer
 from organizations.modes.selectors import mode_or_404, mode_row, modes_of
@@ -20,6 +21,7 @@ from routing.settings_selectors import route_of
 
 TAG = Tag.MODES
 ROUTE_MODEL = "The route of this mode: a model sets it, null clears it, absent leaves it."
+PRESERVE_ROUTE = "Reverting to a built-in mode keeps the route. Refused for a custom mode, which takes its route along."
 
 
 class ModesSerializer(serializers.Serializer[Any]):
@@ -47,12 +49,12 @@ class ModeChanges(Shape):
 
 
 class Removal(Shape):
-    preserve_route = Flag(required=False)
+    preserve_route = Flag(required=False, help_text=PRESERVE_ROUTE)
     route_model = Text(required=False, allow_null=True)
 
 
 class RemovalQuery(Shape):
-    preserve_route = QueryFlag(required=False, help_text="Reverting to a built-in mode keeps the route.")
+    preserve_route = QueryFlag(required=False, help_text=PRESERVE_ROUTE)
     route_model = Text(
         required=False, allow_blank=True, help_text="Reverting to a built-in mode sets the route; blank clears it."
     )
@@ -72,10 +74,18 @@ class ModesView(ModeStateView):
 
     open_to_every_key = frozenset({"GET"})
 
-    @described("list_modes", "List the custom modes", tag=TAG, answer=ModesSerializer, parameters=[ORGANIZATION_ID])
+    @described(
+        "list_modes",
+        "List the custom modes",
+        tag=TAG,
+        answer=ModesSerializer,
+        parameters=[ORGANIZATION_ID],
+        has_version=True,
+    )
     def get(self, request: Request, organization_id: UUID) -> Response:
         """The stored modes, oldest first. Any valid key may read them."""
-        return Response({"modes": [mode_row(mode) for mode in modes_of(self.organization.pk)]})
+        modes = [mode_row(mode) for mode in modes_of(self.organization.pk)]
+        return Response({"modes": modes}, headers=version_tag(self.organization.routing_version))
 
     @described(
         "create_mode",
@@ -116,8 +126,9 @@ class ModeView(ModeStateView):
         has_version=True,
     )
     def patch(self, request: Request, organization_id: UUID, mode_id: UUID) -> Response:
-        """Renaming the slug moves the route along. An override that equals its built-in mode again is removed, and then
-        `mode` is null.
+        """Renaming the slug moves the route along; 409 `route_in_use` where the new slug has one already. The slug of
+        an override is that of its built-in mode: another one is refused with 400 `built_in_slug`. An override that
+        equals its built-in mode again is removed, and then `mode` is null.
         """
         fields = self.body(request, ModeChanges)
         slug = mode_or_404(organization_id, mode_id).slug
@@ -136,8 +147,9 @@ class ModeView(ModeStateView):
         has_version=True,
     )
     def delete(self, request: Request, organization_id: UUID, mode_id: UUID) -> Response:
-        """The route of a deleted mode goes with it. An override of a built-in mode is reverted; its route stays with
-        `preserve_route`, or becomes `route_model`. Both may stand in a JSON body instead of the address.
+        """The route of a custom mode goes with it. An override of a built-in mode is reverted; its route stays with
+        `preserve_route`, or becomes `route_model`, and both are refused for a custom mode. They may stand in a JSON
+        body instead of the address.
         """
         removal = self._removal(request)
         slug = mode_or_404(organization_id, mode_id).slug

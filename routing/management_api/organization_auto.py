@@ -44,7 +44,9 @@ class OrganizationAutoSerializer(serializers.Serializer[Any]):
 class DefaultModel(Shape):
     behavior = serializers.ChoiceField(choices=["auto", "specific", "global"])
     fallback_model = Text(required=False, help_text="With `auto`: a new fallback.")
-    specific_model = Text(required=False, help_text="With `specific`, where it is required.")
+    specific_model = Text(
+        required=False, help_text="With `specific`, where it is required: a concrete model, no auto tier."
+    )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         behavior = attrs["behavior"]
@@ -127,7 +129,9 @@ class RouteView(StateView):
         has_version=True,
     )
     def put(self, request: Request, organization_id: UUID, slug: str) -> Response:
-        """Let a mode be served by a model. The mode need not exist here: it may live in a repository."""
+        """Let a mode be served by a model. The mode need not exist here: it may live in a repository. The slug is put
+        into lower case.
+        """
         target = self.body(request, Target)["model"]
         return self.state(
             services.route_set(organization_id=organization_id, acting=self.acting(request), slug=slug, target=target)

@@ -11,7 +11,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from kilo_gateway.api_schema import Kind, Tag, described
-from organizations.management_api.abilities import require
 from organizations.management_api.shapes import Shape
 from organizations.management_api.views import ManagementView
 from organizations.models import Organization
@@ -90,6 +89,8 @@ class SpendingLimitsSerializer(SpendingLimitsBody):
 class SpendingLimitsView(ManagementView):
     """What may be spent on hosted models in a day and a month."""
 
+    reading_needs = (Ability.MANAGE_SPENDING, MANAGERS_LIMIT)
+
     @described(
         "get_spending_limits",
         "Read the spending limits",
@@ -99,7 +100,6 @@ class SpendingLimitsView(ManagementView):
     )
     def get(self, request: Request, organization_id: UUID) -> Response:
         """The limits, and what counts against them now."""
-        require(self.membership, Ability.MANAGE_SPENDING, MANAGERS_LIMIT)
         return self.answer(_shape(self.organization), self.organization)
 
     @described(

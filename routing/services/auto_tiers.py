@@ -1,18 +1,23 @@
 """Changing what the auto tiers mean.
 
-Each change is one transaction, is audited, and raises the tier version, so that no decision made before is used again.
+Each change is one transaction, is audited, and raises the tier version, so that no decision made before is used again;
+and the routing version of every organization whose settings lead to the tier. Lock order: the installation's row, then
+those of organizations by their ids. Nobody locks the installation while he holds an organization.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import F, Q, TextField
+from django.db.models.functions import Cast
+from django.utils import timezone
 
 from organizations import audit
-from organizations.models import AuditAction
+from organizations.models import AuditAction, Organization
 from routing.catalog.index import current_index
 from routing.domain.types import AUTO_PREFIX, INTERNAL_PREFIX, CatalogModel, Tier
 from routing.models import AutoTierRule, Installation
@@ -104,6 +109,7 @@ def _changed(
 ) -> None:
     installation.tier_version += 1
     installation.save(update_fields=["tier_version"])
+    _raise_routing_versions({state["tier"] for state in (before, after) if state})
     changes = {
         field: (before.get(field), after.get(field)) for field in FIELDS if before.get(field) != after.get(field)
     }
@@ -115,6 +121,19 @@ def _changed(
         changes=changes,
         target_kind="auto_tier_rule",
         target_id=str(rule.pk),
+    )
+
+
+def _raise_routing_versions(tiers: Iterable[str]) -> None:
+    """A new routing version for every organization whose settings name one of the tiers, and so may lead to it.
+
+    A request that names a tier itself is decided by the tier version, which is a part of every kept decision.
+    """
+    named = Q(*(("text__icontains", f'"{AUTO_PREFIX}{tier}"') for tier in tiers), _connector=Q.OR)
+    concerned = Organization.objects.annotate(text=Cast("settings", TextField())).filter(named)
+    locked = list(concerned.select_for_update(no_key=True).order_by("pk").values_list("pk", flat=True))
+    Organization.objects.filter(pk__in=locked).update(
+        routing_version=F("routing_version") + 1, updated_at=timezone.now()
     )
 
 

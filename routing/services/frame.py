@@ -25,7 +25,7 @@ from routing.catalog.tiers import load_tier_table
 from routing.direct import direct_providers, without_secrets
 from routing.domain.settings import MalformedSettings, RoutingSettings, parse_settings
 from routing.domain.targets import Owner, ValidTarget, validate_target
-from routing.domain.types import ENTERPRISE, Refusal, TierTable, Trace, World
+from routing.domain.types import ENTERPRISE, Refusal, Tier, TierTable, Trace, World
 from routing.services.refusals import invalid, plan_required
 
 __all__ = ["Acting", "Change", "changing", "stored_auto"]
@@ -113,6 +113,11 @@ def _owner(organization: Organization, providers: Mapping[str, Provider]) -> Own
 
 
 def stored_auto(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The routes and the fallback as stored, as a copy; the defaults where nothing is stored yet."""
-    stored = settings.get("org_auto_model") or {}
-    return {"routes": {}, "fallback_model": "kilo-auto/balanced", **copy.deepcopy(stored)}
+    """The routes and the fallback as stored, as a copy; the defaults where nothing is stored yet.
+
+    What is stored without a fallback has none.
+    """
+    stored = settings.get("org_auto_model")
+    if stored is None:
+        return {"routes": {}, "fallback_model": Tier.BALANCED.model_id}
+    return {"routes": {}, "fallback_model": None, **copy.deepcopy(stored)}

@@ -19,7 +19,7 @@ from routing.domain.settings import MalformedSettings, parse_settings
 from routing.domain.types import MAX_ROUTES, ORGANIZATION_AUTO, Refusal
 from routing.services.frame import Acting, Change, changing, stored_auto
 from routing.services.model_policy import breaking
-from routing.services.organization_auto import ADMINS_CONFIGURE, KEY, valid_slug
+from routing.services.organization_auto import ADMINS_CONFIGURE, KEY, not_concrete, valid_slug
 from routing.services.refusals import conflict, invalid, invalid_target
 
 NOT_VALID = "version_does_not_validate"
@@ -138,8 +138,9 @@ def _require_valid(change: Change, before: dict[str, Any]) -> None:
         _require_valid_auto(change)
     if default and default != ORGANIZATION_AUTO and (policy_differs or default != before.get("default_model")):
         result = change.validate(default)
-        if isinstance(result, Refusal):
-            raise invalid_target("default_model", result)
+        refusal = result if isinstance(result, Refusal) else not_concrete(result.id)
+        if refusal is not None:
+            raise invalid_target("default_model", refusal)
 
 
 def _require_valid_auto(change: Change) -> None:

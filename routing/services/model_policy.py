@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
@@ -11,13 +11,13 @@ from uuid import UUID
 from kilo_gateway.api_errors import ErrorType, GatewayError
 from organizations.models import AuditAction, Organization
 from organizations.permissions import Ability
-from routing.domain.settings import normalized_model_id
+from routing.direct import deny_entry
 from routing.domain.types import ORGANIZATION_AUTO, Refusal
 from routing.services.frame import Acting, Change, changing, stored_auto
-from routing.services.organization_auto import ADMINS_CONFIGURE
+from routing.services.organization_auto import ADMINS_CONFIGURE, KEY
 from routing.services.refusals import invalid
 
-PROVIDER = re.compile(r"[a-z0-9][a-z0-9._/-]{0,99}")
+PROVIDER = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 MAX_ENTRIES = 2000
 FALLBACK = "fallback"
 
@@ -32,7 +32,8 @@ def model_policy_set(
     """Replace the model policy. None as allow list means every provider, also those to come; an empty one means none.
 
     While Organization Auto is on, a policy that breaks a route or the fallback is refused whole, and the answer lists
-    all that would break. A concrete default model that the policy refuses is cleared, and the audit row says so.
+    all that would break; what is broken already does not stand in the way. A concrete default model that the policy
+    refuses is cleared, and the audit row says so.
     """
     with _replacing(organization_id, acting, provider_allow_list, model_deny_list) as change:
         if change.settings == change.organization.settings:
@@ -59,25 +60,20 @@ class PolicyEffects:
     """What a model policy would do to what is set up.
 
     Attributes:
-        broken: The routes, and the fallback under its name, that it would refuse, each with its reason.
-        broken_already: The slugs of those that are refused now, too.
+        broken: The routes, and the fallback under its name, that work now and would not any more, each with its reason.
+        broken_already: Those that do not work now, and would not then.
         is_refused: Organization Auto is on, so that what would break has to be changed first.
         cleared_default: The default model that would be cleared.
     """
 
     broken: list[dict[str, str]]
-    broken_already: frozenset[str]
+    broken_already: list[dict[str, str]]
     is_refused: bool
     cleared_default: str | None
 
     @property
     def is_harmless(self) -> bool:
-        return self.cleared_default is None and not self.breaks_more and not self.is_refused
-
-    @property
-    def breaks_more(self) -> bool:
-        """Whether anything breaks that works now."""
-        return any(entry["slug"] not in self.broken_already for entry in self.broken)
+        return self.cleared_default is None and not self.broken
 
 
 def model_policy_effects(
@@ -92,11 +88,7 @@ def model_policy_effects(
     Raises what that raises, but for what would break, which is the answer.
     """
     with _replacing(organization_id, acting, provider_allow_list, model_deny_list) as change:
-        is_stored = change.organization.settings.get("org_auto_model") is not None
-        broken = breaking(change) if is_stored else []
-        edited, change.settings = change.settings, change.organization.settings
-        already = frozenset(entry["slug"] for entry in breaking(change)) if broken else frozenset()
-        change.settings = edited
+        broken, already = _broken_by_edit(change)
         default = change.settings.get("default_model")
         is_on = default == ORGANIZATION_AUTO
         cleared = default if not is_on and _refuses_default(change) else None
@@ -108,12 +100,12 @@ def _replacing(
     organization_id: UUID, acting: Acting, provider_allow_list: Sequence[str] | None, model_deny_list: Sequence[str]
 ) -> Iterator[Change]:
     """A change whose settings have the new policy; they are untouched when it is the stored one."""
-    allowed = None if provider_allow_list is None else _providers(provider_allow_list)
     refused = _models(model_deny_list)
     with changing(organization_id, acting) as change:
         change.require(Ability.CONFIGURE_ROUTING, ADMINS_CONFIGURE)
         change.require_enterprise()
         before = (change.settings.get("provider_allow_list"), list(change.settings.get("model_deny_list") or []))
+        allowed = None if provider_allow_list is None else _providers(provider_allow_list, stored=before[0] or ())
         if before != (allowed, refused):
             _edit(change, allowed, refused)
         yield change
@@ -137,7 +129,7 @@ def _edit(change: Change, allowed: list[str] | None, refused: list[str]) -> None
 
 
 def _require_nothing_breaks(change: Change) -> None:
-    broken = breaking(change)
+    broken, _ = _broken_by_edit(change)
     if broken:
         names = ", ".join(f'"{entry["slug"]}"' for entry in broken)
         raise GatewayError(
@@ -147,6 +139,22 @@ def _require_nothing_breaks(change: Change) -> None:
             code="policy_breaks_routes",
             details={"broken": broken},
         )
+
+
+def _broken_by_edit(change: Change) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """What the settings as edited so far refuse: first what works as stored, then what does not anyhow.
+
+    Nothing where no routing is stored: what is only the default serves nobody.
+    """
+    if change.settings.get(KEY) is None or not (refused := breaking(change)):
+        return [], []
+    edited, change.settings = change.settings, change.organization.settings
+    before = {(entry["slug"], entry["target"]) for entry in breaking(change)}
+    change.settings = edited
+    return (
+        [entry for entry in refused if (entry["slug"], entry["target"]) not in before],
+        [entry for entry in refused if (entry["slug"], entry["target"]) in before],
+    )
 
 
 def breaking(change: Change) -> list[dict[str, str]]:
@@ -161,14 +169,18 @@ def breaking(change: Change) -> list[dict[str, str]]:
     ]
 
 
-def _providers(entries: Iterable[str]) -> list[str]:
-    slugs = _unique(entry.strip().lower() for entry in entries)
-    _require(slugs, PROVIDER, "provider_allow_list", "is not the slug of a provider")
+def _providers(entries: Iterable[str], *, stored: Collection[str]) -> list[str]:
+    """The slugs, once each. A stored one is kept in whatever shape: the lists of pages send it along."""
+    slugs = _unique(entry if entry in stored else entry.strip().lower() for entry in entries)
+    _require_short(slugs, "provider_allow_list")
+    new = [slug for slug in slugs if slug not in stored]
+    _require(new, PROVIDER, "provider_allow_list", "is not the slug of a provider: it has no slash")
     return slugs
 
 
 def _models(entries: Iterable[str]) -> list[str]:
-    models = _unique(normalized_model_id(entry) for entry in entries)
+    models = _unique(map(deny_entry, entries))
+    _require_short(models, "model_deny_list")
     _require(models, re.compile(r"[^\s\x00-\x1f]{1,200}"), "model_deny_list", "is not a model id")
     return models
 
@@ -177,9 +189,12 @@ def _unique(entries: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(entries))
 
 
-def _require(entries: list[str], shape: re.Pattern[str], field: str, message: str) -> None:
+def _require_short(entries: list[str], field: str) -> None:
     if len(entries) > MAX_ENTRIES:
         raise invalid(field, f"A list has at most {MAX_ENTRIES} entries.")
+
+
+def _require(entries: list[str], shape: re.Pattern[str], field: str, message: str) -> None:
     for entry in entries:
         if not shape.fullmatch(entry):
             raise invalid(field, f'"{entry[:100]}" {message}.')

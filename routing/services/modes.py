@@ -130,6 +130,9 @@ def _apply(change: Change, mode: CustomMode, edit: ModeEdit) -> None:
     if slug in BUILT_IN_MODES:
         raise conflict(f'"{slug}" is a built-in mode.', code="slug_in_use")
     _require_free_slug(change, slug)
+    # Whoever renames a mode must not come by a route that somebody set for that slug.
+    if _stored_route(change, slug) is not None:
+        raise conflict(f'There is a route for "{slug}" already.', code="route_in_use")
     mode.slug = slug
 
 
@@ -144,16 +147,17 @@ def mode_delete(
 ) -> None:
     """Delete a custom mode and its route, or revert an override to its built-in mode.
 
-    Reverting removes the route too, unless `preserve_route` keeps it; `route_model` sets it in the same change.
-    `seen_at`: as of `mode_update`.
+    Reverting removes the route too, unless `preserve_route` keeps it; `route_model` sets it in the same change. Both
+    are refused for a custom mode. `seen_at`: as of `mode_update`.
     """
-    _ask_toggle(acting, organization_id, route_model)
+    if _is_override(organization_id, mode_id):
+        _ask_toggle(acting, organization_id, route_model)
     with changing(organization_id, acting) as change:
         change.require(Ability.EDIT_MODES, "You may not edit modes here.")
         mode = _locked_mode(change, mode_id, seen_at)
         is_override = mode.slug in BUILT_IN_MODES
-        if not is_override and route_model is not AS_IT_IS:
-            raise invalid("route_model", "A mode that is deleted takes its route along: leave route_model out.")
+        if not is_override:
+            _require_plain_deletion(route_model, preserve_route=preserve_route)
         action = AuditAction.MODE_REVERTED if is_override else AuditAction.MODE_DELETED
         told = "reverted to the built-in mode" if is_override else "deleted"
         _record(change, action, mode, told, {"name": (mode.name, None), "config": (mode.config, None)})
@@ -168,6 +172,19 @@ def mode_delete(
             _commit(change, _remove_route(change, mode.slug))
 
 
+def _is_override(organization_id: UUID, mode_id: UUID) -> bool:
+    """Whether the mode overrides a built-in one. It stays what it is: no rename leads from one kind to the other."""
+    return CustomMode.objects.filter(organization_id=organization_id, pk=mode_id, slug__in=BUILT_IN_MODES).exists()
+
+
+def _require_plain_deletion(route_model: RouteModel, *, preserve_route: bool) -> None:
+    told = "A mode that is deleted takes its route along: leave {} out."
+    if route_model is not AS_IT_IS:
+        raise invalid("route_model", told.format("route_model"))
+    if preserve_route:
+        raise invalid("preserve_route", told.format("preserve_route"))
+
+
 # ---------------------------------------------------------------- routes of modes
 
 
@@ -177,7 +194,7 @@ def _ask_toggle(acting: Acting, organization_id: UUID, route_model: RouteModel) 
 
 
 def _route(change: Change, slug: str, route_model: RouteModel) -> AuditLog | None:
-    return None if route_model is AS_IT_IS else edit_route(change, slug, route_model)
+    return None if route_model is AS_IT_IS else edit_route(change, slug, route_model, field="route_model")
 
 
 def _stored_route(change: Change, slug: str) -> str | None:
@@ -190,8 +207,6 @@ def _move_route(change: Change, old: str, new: str) -> AuditLog | None:
     if old == new or target is None:
         return None
     change.require(Ability.CONFIGURE_ROUTING, "Only owners and admins rename a mode that has a route.")
-    if _stored_route(change, new) is not None:
-        raise conflict(f'There is a route for "{new}" already.', code="route_in_use")
     auto = stored_auto(change.settings)
     auto["routes"] = {new if slug == old else slug: model for slug, model in auto["routes"].items()}
     change.settings[KEY] = auto
@@ -208,7 +223,11 @@ def _remove_route(change: Change, slug: str) -> AuditLog | None:
     target = _stored_route(change, slug)
     if target is None:
         return None
-    change.require(Ability.CONFIGURE_ROUTING, "Only owners and admins delete a mode that has a route.")
+    if slug in BUILT_IN_MODES:
+        message = "Only owners and admins remove a route: revert the mode with preserve_route, which keeps it."
+    else:
+        message = "Only owners and admins delete a mode that has a route."
+    change.require(Ability.CONFIGURE_ROUTING, message)
     auto = stored_auto(change.settings)
     del auto["routes"][slug]
     change.settings[KEY] = auto

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from organizations.models import AuditAction, AuditLog, Organization
 from organizations.permissions import Ability
-from routing.domain.types import MAX_ROUTES, ORGANIZATION_AUTO, Refusal
+from routing.domain.types import AUTO_PREFIX, MAX_ROUTES, ORGANIZATION_AUTO, Refusal, RefusalCode
 from routing.selectors import model_entries, offer_to
 from routing.services.frame import Acting, Change, changing, stored_auto
 from routing.services.refusals import invalid, invalid_target
@@ -73,9 +73,19 @@ def default_model_set_specific(*, organization_id: UUID, acting: Acting, specifi
     with changing(organization_id, acting) as change:
         change.require(Ability.CONFIGURE_ROUTING, ADMINS_CONFIGURE)
         model = canonical(change, specific_model, "specific_model")
+        if (refusal := not_concrete(model)) is not None:
+            raise invalid_target("specific_model", refusal)
         if change.settings.get("default_model") == ORGANIZATION_AUTO:
             _require_listed(change, model)
         return _default_changed(change, model)
+
+
+def not_concrete(model: str) -> Refusal | None:
+    """The refusal of an auto tier as the one model that is the default."""
+    if not model.startswith(AUTO_PREFIX):
+        return None
+    message = f'"{model}" stands for several models: a default model is a concrete one.'
+    return Refusal(RefusalCode.NOT_CONCRETE, message)
 
 
 def _require_listed(change: Change, model: str) -> None:
@@ -133,17 +143,17 @@ def route_clear(*, organization_id: UUID, acting: Acting, slug: str) -> Organiza
         return change.organization
 
 
-def edit_route(change: Change, slug: str, target: str | None) -> AuditLog | None:
+def edit_route(change: Change, slug: str, target: str | None, *, field: str = "model") -> AuditLog | None:
     """Set or, with None, clear a route as a part of a change; the audit row, or None when it is so already.
 
-    The caller has asked the release toggle, and commits.
+    The caller has asked the release toggle, and commits. A target that is refused is named as `field`.
     """
     change.require(Ability.CONFIGURE_ROUTING, ADMINS_CONFIGURE)
     change.require_enterprise()
     slug = valid_slug(slug)
     auto = stored_auto(change.settings)
     before = auto["routes"].get(slug)
-    after = None if target is None else canonical(change, target, "model")
+    after = None if target is None else canonical(change, target, field)
     if before == after:
         return None
     if after is None:

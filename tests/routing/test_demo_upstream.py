@@ -304,6 +304,13 @@ class TestListing:
     def test_models_in_the_openrouter_shape(self, upstream: DemoUpstream) -> None:
         assert requests.get(f"{upstream.base_url}/api/v1/models", timeout=5).json() == {"data": MODELS}
 
+    def test_models_of_its_own_as_a_provider_lists_them(self) -> None:
+        with DemoUpstream(MODELS, own_models=["demo-model", "Kimi-K2.6"]) as upstream:
+            own = requests.get(f"{upstream.base_url}/v1/models", timeout=5).json()
+            catalog = requests.get(f"{upstream.base_url}/api/v1/models", timeout=5).json()
+        assert [model["id"] for model in own["data"]] == ["demo-model", "Kimi-K2.6"]
+        assert catalog == {"data": MODELS}
+
     def test_endpoints_of_a_model(self, upstream: DemoUpstream) -> None:
         url = f"{upstream.base_url}/v1/models/anthropic/claude-sonnet-5/endpoints"
         data = requests.get(url, timeout=5).json()["data"]

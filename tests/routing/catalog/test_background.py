@@ -13,6 +13,7 @@ from django.db import connections
 from django.utils import timezone
 from pytest_django import Settings
 
+from kilo_gateway.background import OfThisProcess
 from routing.catalog import background
 from routing.catalog.background import BackgroundSync, start_background_sync
 from routing.models import Installation
@@ -146,7 +147,7 @@ def test_stopping_before_the_first_run(upstream: FakeUpstream) -> None:
 
 
 def test_a_process_has_one_thread_or_none(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(background, "_started", None)
+    monkeypatch.setattr(background, "_started", OfThisProcess())
     settings.CATALOG_SYNC = False
     assert start_background_sync() is None
     settings.CATALOG_SYNC = True

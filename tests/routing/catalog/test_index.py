@@ -51,6 +51,26 @@ def test_a_model_has_its_prices_and_its_providers() -> None:
     assert index.serving("no/such") == ()
 
 
+@pytest.mark.parametrize(
+    ("top", "endpoints", "context_length", "max_output_tokens"),
+    [
+        ((None, None), [], 128_000, None),
+        ((200_000, 8000), [], 200_000, 8000),
+        ((100_000, 0), [(256_000, 16_000), (None, 4000)], 256_000, 16_000),
+    ],
+)
+def test_a_model_takes_and_writes_what_the_largest_of_its_providers_does(
+    top: tuple[int | None, ...], endpoints: list[tuple[int | None, ...]], context_length: int, max_output_tokens: int
+) -> None:
+    def limits(context: int | None, output: int | None) -> dict[str, int | None]:
+        return {"context_length": context, "max_completion_tokens": output}
+
+    found = entry("a/b", *(endpoint("x", **limits(*each)) for each in endpoints))
+    found |= {"context_length": 128_000, "top_provider": {**found["top_provider"], **limits(*top)}}
+    compiled = compile_index(snapshot(found)).models["a/b"]
+    assert (compiled.context_length, compiled.max_output_tokens) == (context_length, max_output_tokens)
+
+
 def test_the_author_stands_in_for_unknown_providers() -> None:
     index = compile_index(snapshot(entry("a/b")))
     assert index.models["a/b"].providers == ("a",)

@@ -14,7 +14,7 @@ from byok.custom_providers import opened_headers
 from byok.encryption import UndecryptableSecret
 from byok.models import Credential, CustomProvider, CustomProviderHeader
 from byok.outbound import Fetched, fetch
-from byok.selectors import provider_for
+from byok.selectors import has_been_elsewhere, provider_for
 from organizations.audit import COMMAND, verify_chain
 from organizations.models import AuditLog, Organization, Plan, User
 from organizations.services import organization_create
@@ -300,6 +300,36 @@ class TestAnotherOrigin:
         assert api.patch("custom-providers/custom-lab", again).status_code == 200
         assert opened(team) == {"x-tenant": "given-again"}
 
+    @pytest.mark.parametrize("way", ["changed", "registered anew"])
+    def test_a_key_that_may_be_meant_for_the_former_one(
+        self, team: Team, api: Api, lab: CustomProvider, settings: Any, way: str
+    ) -> None:
+        with DemoUpstream() as upstream:
+            base_url = f"{upstream.base_url}/v1"
+            if way == "changed":
+                api.patch("custom-providers/custom-lab", {"base_url": base_url, "headers": []})
+            else:
+                api.delete("custom-providers/custom-lab")
+                api.post("custom-providers", {**NEW, "base_url": base_url})
+            body = {"provider": "custom-lab", "api_key": "sk-canary-lab"}
+            seen = {"If-Match": f'"{team.routing_version}"'}
+            before = {"If-Match": f'"{team.routing_version - 1}"'}
+            with team.nothing_changes():
+                refused(api.post("byok", body), 409, "provider_moved")
+                refused(api.post("byok", body, **{"If-Match": "*"}), 409, "provider_moved")
+                refused(api.post("byok", body, **before), 412, "routing_version_moved")
+            assert upstream.stats()["connections"] == 0
+            assert api.post("byok", body, **seen).status_code == 201
+
+    def test_a_key_for_one_that_stayed_at_its_origin(self, api: Api, lab: CustomProvider) -> None:
+        """Nor does another organization's provider of the same id matter."""
+        other = UserFactory.create()
+        organization = organization_create(name="Other", plan=Plan.ENTERPRISE, owner=other, actor=COMMAND)
+        assert Api(other, organization).post("custom-providers", {**NEW, "base_url": ELSEWHERE}).status_code == 201
+        api.patch("custom-providers/custom-lab", {"base_url": "https://93.184.215.14/other"})
+        assert not has_been_elsewhere(api.organization.pk, provider_for(api.organization.pk, "custom-lab"))
+        assert has_been_elsewhere(organization.pk, provider_for(api.organization.pk, "custom-lab"))
+
     def test_another_path_of_the_same_origin_keeps_them(self, team: Team, api: Api, routed: dict[str, str]) -> None:
         assert api.patch("custom-providers/custom-lab", {"base_url": f"{URL}/other"}).status_code == 200
         assert Credential.objects.filter(provider="custom-lab", is_enabled=True).exists()
@@ -408,13 +438,16 @@ class TestRouting:
 class TestAskingIt:
     """Discovery and the test of a key go out like requests: guarded, and with the provider's own headers."""
 
-    BODY = {"provider": "custom-lab", "api_key": "lab-key-1234"}
+    def store(self, api: Api) -> Any:
+        """By somebody who knows where the provider is."""
+        seen = {"If-Match": str(api.get("custom-providers")["ETag"])}
+        return api.post("byok", {"provider": "custom-lab", "api_key": "lab-key-1234"}, **seen)
 
     def test_where_it_may_be(self, api: Api, lab: CustomProvider, settings: Any) -> None:
         settings.ALLOW_PRIVATE_UPSTREAMS = True
         with DemoUpstream([{"id": "Found-1"}]) as upstream:
             CustomProvider.objects.update(base_url=f"{upstream.base_url}/v1")
-            stored = api.post("byok", self.BODY)
+            stored = self.store(api)
             assert stored.status_code == 201, stored.content
             assert Credential.objects.get().offered_models == ["Found-1"]
             assert api.post(f"byok/{stored.json()['credential']['id']}/test", {}).status_code == 200
@@ -428,7 +461,7 @@ class TestAskingIt:
     def test_where_it_may_not_be(self, api: Api, lab: CustomProvider) -> None:
         with DemoUpstream() as upstream:
             CustomProvider.objects.update(base_url=f"{upstream.base_url}/v1")
-            stored = api.post("byok", self.BODY)
+            stored = self.store(api)
             credential_id = stored.json()["credential"]["id"]
             for path in ("test", "discover"):
                 assert api.post(f"byok/{credential_id}/{path}", {}).status_code == 200
@@ -446,7 +479,7 @@ class TestAskingIt:
 
         CustomProvider.objects.update(base_url="https://127.0.0.1/v1")
         monkeypatch.setattr(discovery, "fetch", moving)
-        refused(api.post("byok", self.BODY), 409, "changed_meanwhile")
+        refused(self.store(api), 409, "changed_meanwhile")
         assert not Credential.objects.exists()
 
     def test_a_redirect_is_not_followed(self, api: Api, lab: CustomProvider, settings: Any) -> None:
@@ -454,7 +487,7 @@ class TestAskingIt:
         with DemoUpstream() as upstream, DemoUpstream() as elsewhere:
             CustomProvider.objects.update(base_url=f"{upstream.base_url}/v1")
             upstream.behave("status", status=302, body={}, headers={"Location": f"{elsewhere.base_url}/v1/models"})
-            stored = api.post("byok", self.BODY)
+            stored = self.store(api)
             assert api.post(f"byok/{stored.json()['credential']['id']}/test", {}).status_code == 200
             assert elsewhere.stats()["connections"] == 0
         assert Credential.objects.get().offered_models is None

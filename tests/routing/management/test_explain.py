@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from organizations.models import AuditLog
-from routing.domain.types import MAX_ROUTES
+from routing.catalog.tiers import forget_tier_table
+from routing.domain.types import MAX_ROUTES, Tier
+from routing.models import AutoTierRule
 from tests.factories import CredentialFactory, organization_auto
 from tests.routing.management.conftest import CLAUDE, GPT, KIMI, Team, refused
 
@@ -66,6 +68,26 @@ class TestStored:
     def test_a_tier(self, team: Team) -> None:
         answer = ask(team, model="kilo-auto/free", api_kind="messages")
         assert (answer["kind"], answer["resolved_models"]) == ("tier", ["openai/gpt:free"])
+
+    def test_without_an_api_it_tells_which_differ(self, team: Team) -> None:
+        AutoTierRule.objects.create(tier=Tier.BALANCED, api_kind="messages", model_ids=[CLAUDE], verbosity="low")
+        AutoTierRule.objects.create(tier=Tier.BALANCED, api_kind="responses", model_ids=["gone/model"])
+        forget_tier_table()
+        answer = ask(team, model="kilo-auto/balanced")
+        assert answer["resolved_models"] == [GPT]
+        responses, messages = answer["by_api_kind"]["responses"], answer["by_api_kind"]["messages"]
+        assert set(answer["by_api_kind"]) == {"responses", "messages"}
+        assert (messages["resolved_models"], messages["verbosity"], messages["refusal"]) == ([CLAUDE], "low", None)
+        assert (responses["resolved_models"], responses["refusal"]["code"]) == ([], "model_unavailable")
+        assert ask(team, model="kilo-auto/balanced", api_kind="messages")["by_api_kind"] == {}
+        assert ask(team, model=GPT)["by_api_kind"] == {}
+
+    def test_a_direct_model_that_speaks_one_api(self, team: Team) -> None:
+        CredentialFactory.create(organization=team.organization)
+        answer = ask(team, mode="code", draft=organization_auto({"code": "neuralwatt/demo-model"}))
+        assert answer["refusal"] is None
+        told = {kind: other["refusal"]["code"] for kind, other in answer["by_api_kind"].items()}
+        assert told == {"responses": "api_kind_not_supported", "messages": "api_kind_not_supported"}
 
     def test_text_that_no_client_sends(self, team: Team) -> None:
         team.configure(**organization_auto())

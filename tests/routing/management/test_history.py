@@ -159,6 +159,11 @@ class TestRestore:
         with team.nothing_changes():
             refused(team.api().post("history/1/restore", {}), 400, "model_unavailable", field="default_model")
 
+    def test_a_default_that_is_no_model(self, team: Team) -> None:
+        keep(team.organization, 1, {"default_model": "kilo-auto/small"})
+        with team.nothing_changes():
+            refused(team.api().post("history/1/restore", {}), 400, "not_a_concrete_model", field="default_model")
+
     @pytest.mark.parametrize("malformed", [{"org_auto_model": []}, {"model_deny_list": "x"}, {"default_model": 5}])
     def test_a_malformed_version(self, team: Team, malformed: dict[str, Any]) -> None:
         keep(team.organization, 1, malformed)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from organizations.models import Plan
+from routing.models import CatalogSnapshot, Installation
 from tests.factories import CredentialFactory, organization_auto
 from tests.routing.management.conftest import CLAUDE, GPT, KIMI, Team, refused
 
@@ -14,7 +15,8 @@ OPEN: dict[str, Any] = {"provider_allow_list": None, "model_deny_list": []}
 class TestPolicy:
     def test_nothing_is_stored(self, team: Team) -> None:
         response = team.api(team.bob).get("model-policy")
-        assert response.json() == {**OPEN, "enforced": False, "default_model": None, "routing_version": 1}
+        state = {"enforced": False, "unknown_providers": [], "default_model": None, "routing_version": 1}
+        assert response.json() == {**OPEN, **state}
         assert response["ETag"] == '"1"'
 
     def test_it_works(self, team: Team) -> None:
@@ -30,10 +32,16 @@ class TestPolicy:
             "provider_allow_list": ["openai", "anthropic"],
             "model_deny_list": [KIMI],
             "enforced": True,
+            "unknown_providers": [],
             "default_model": GPT,
             "routing_version": 2,
         }
         assert team.settings["whatever"] == {"a": 1}
+
+    def test_a_direct_model_is_denied_as_it_is_called(self, team: Team) -> None:
+        entries = [" Ollama-Cloud/gpt-OSS:20b", "custom-lab/scout:fp8", f"{KIMI}:free"]
+        response = team.api().put("model-policy", {**OPEN, "model_deny_list": entries})
+        assert response.json()["model_deny_list"] == ["ollama-cloud/gpt-oss:20b", "custom-lab/scout:fp8", KIMI]
 
     def test_saving_what_is_so(self, team: Team) -> None:
         with team.nothing_changes():
@@ -63,6 +71,44 @@ class TestPolicy:
             ("own", "neuralwatt/demo-model", "model_denied"),
             ("fallback", "kilo-auto/balanced", "tier_under_model_policy"),
         ]
+
+    def test_what_is_broken_already_does_not_stand_in_the_way(self, team: Team) -> None:
+        """Only what works now and would not afterwards refuses it; a slug may be called as the fallback is."""
+        team.configure(**organization_auto({"gone": "gone/model", "fallback": "gone/model", "code": CLAUDE}, GPT))
+        assert team.api().put("model-policy", {**OPEN, "model_deny_list": [KIMI]}).status_code == 200
+        with team.nothing_changes():
+            response = team.api().put("model-policy", {**OPEN, "model_deny_list": [CLAUDE, GPT]})
+        error = refused(response, 400, "policy_breaks_routes", says='of Organization Auto: "code", "fallback".')
+        assert [(entry["slug"], entry["target"]) for entry in error["broken"]] == [("code", CLAUDE), ("fallback", GPT)]
+
+    @pytest.mark.parametrize("stored", [{"routes": {"code": GPT}}, {"routes": {}, "fallback_model": None}, None])
+    def test_a_fallback_that_nobody_stored_is_none(self, team: Team, stored: Any) -> None:
+        """Not the default one, which a policy would break."""
+        team.configure(default_model="kilo-auto/org", org_auto_model=stored)
+        fallback = team.api().get("organization-auto").json()["fallback"]
+        assert (fallback and fallback["target"]) is None
+        assert team.api().put("model-policy", {**OPEN, "model_deny_list": [KIMI]}).status_code == 200
+        assert team.settings["org_auto_model"] == stored
+
+    def test_a_provider_that_the_catalog_does_not_know_is_named(self, team: Team) -> None:
+        body = {"provider_allow_list": ["anthropic", "anthropicc", "bedrock"], "model_deny_list": []}
+        response = team.api().put("model-policy", body)
+        assert (response.status_code, response.json()["unknown_providers"]) == (200, ["anthropicc"])
+        assert team.api(team.bob).get("model-policy").json()["unknown_providers"] == ["anthropicc"]
+
+    def test_it_can_be_read_without_a_catalog(self, team: Team) -> None:
+        team.configure(provider_allow_list=["anthropic"])
+        broken = CatalogSnapshot.objects.create(
+            origin="synced", source="test", entries=[{"id": 3}], providers=[], model_count=1
+        )
+        Installation.objects.update(catalog_snapshot=broken)
+        assert team.api().get("model-policy").json()["unknown_providers"] is None
+
+    def test_what_is_stored_in_another_shape_can_stay_or_go(self, team: Team) -> None:
+        team.configure(provider_allow_list=["azure/eu", "openai"])
+        kept = {"provider_allow_list": ["azure/eu", "openai", "anthropic"], "model_deny_list": []}
+        assert team.api().put("model-policy", kept).json()["provider_allow_list"] == kept["provider_allow_list"]
+        assert team.api().put("model-policy", OPEN).status_code == 200
 
     def test_routes_that_are_not_in_force_do_not_stand_in_the_way(self, team: Team) -> None:
         team.configure(**{**organization_auto({"code": CLAUDE}), "default_model": GPT})
@@ -109,6 +155,7 @@ class TestPolicy:
             ({**OPEN, "model_deny_list": [" "]}, "model_deny_list"),
             ({**OPEN, "model_deny_list": [f"a/{number}" for number in range(2001)]}, "model_deny_list"),
             ({**OPEN, "provider_allow_list": ["no such thing"]}, "provider_allow_list"),
+            ({**OPEN, "provider_allow_list": ["anthropic", "azure/eu"]}, "provider_allow_list"),
             ({**OPEN, "provider_allow_list": {"openai": True}}, "provider_allow_list"),
         ],
     )

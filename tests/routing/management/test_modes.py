@@ -101,7 +101,12 @@ class TestCreate:
 
     def test_a_route_that_is_refused_takes_the_mode_along(self, team: Team) -> None:
         with team.nothing_changes():
-            refused(team.api().post("modes", {**DOCS, "route_model": "gone/m"}), 400, "model_unavailable")
+            refused(
+                team.api().post("modes", {**DOCS, "route_model": "gone/m"}),
+                400,
+                "model_unavailable",
+                field="route_model",
+            )
             refused(team.api(team.bob).post("modes", {**DOCS, "route_model": CLAUDE}), 403, "role_required")
             refused(team.api(team.bob).post("modes", {**DOCS, "route_model": None}), 403, "role_required")
         team.organization.plan = Plan.TEAMS
@@ -205,6 +210,17 @@ class TestUpdate:
             for slug, code in (("taken", "slug_in_use"), ("routed", "route_in_use"), ("code", "slug_in_use")):
                 refused(team.api().patch(f"modes/{docs.pk}", {"slug": slug, "name": "New"}), 409, code)
 
+    @pytest.mark.parametrize("routes", [{"routed": GPT}, {"routed": GPT, "docs": CLAUDE}])
+    @pytest.mark.parametrize("who", ["alice", "bob"])
+    def test_a_route_without_a_mode_is_not_taken_over(
+        self, team: Team, docs: CustomMode, who: str, routes: dict[str, str]
+    ) -> None:
+        """Whoever renames a mode would come by a route that others have set."""
+        team.configure(**organization_auto(routes))
+        with team.nothing_changes():
+            response = team.api(getattr(team, who)).patch(f"modes/{docs.pk}", {"slug": "routed"})
+            refused(response, 409, "route_in_use", says='"routed"')
+
     def test_an_override_keeps_its_slug(self, team: Team) -> None:
         mode = override(team)
         with team.nothing_changes():
@@ -248,7 +264,7 @@ class TestUpdate:
     def test_a_refused_route_takes_the_rest_along(self, team: Team, docs: CustomMode) -> None:
         body = {"name": "New", "slug": "new", "route_model": "kilo-auto/org"}
         with team.nothing_changes():
-            refused(team.api().patch(f"modes/{docs.pk}", body), 400, "targets_itself", field="model")
+            refused(team.api().patch(f"modes/{docs.pk}", body), 400, "targets_itself", field="route_model")
 
     @pytest.mark.parametrize("body", [{"name": None}, {"slug": None}, {"config": None}, {"created_by": "x"}])
     def test_shape(self, team: Team, docs: CustomMode, body: dict[str, Any]) -> None:
@@ -274,7 +290,7 @@ class TestDelete:
                 {"docs": (CLAUDE, None)},
             ),
         ):
-            team.api().delete(f"modes/{docs.pk}?preserve_route=true")
+            team.api().delete(f"modes/{docs.pk}?preserve_route=false")
         assert team.settings == organization_auto({"code": GPT})
 
     @pytest.mark.parametrize("who", ["carol", "bob"])
@@ -287,6 +303,12 @@ class TestDelete:
     def test_a_route_for_what_is_deleted(self, team: Team, docs: CustomMode, query: str, body: Any) -> None:
         with team.nothing_changes():
             refused(team.api().delete(f"modes/{docs.pk}{query}", body), 400, "invalid", field="route_model")
+
+    @pytest.mark.parametrize(("query", "body"), [("?preserve_route=true", None), ("", {"preserve_route": True})])
+    def test_a_route_that_cannot_be_kept(self, team: Team, docs: CustomMode, query: str, body: Any) -> None:
+        team.configure(**organization_auto({"docs": CLAUDE}))
+        with team.nothing_changes():
+            refused(team.api().delete(f"modes/{docs.pk}{query}", body), 400, "invalid", field="preserve_route")
 
 
 class TestRevert:
@@ -312,7 +334,8 @@ class TestRevert:
         mode = override(team)
         team.configure(**organization_auto({"code": CLAUDE}))
         with team.nothing_changes():
-            refused(team.api(team.bob).delete(f"modes/{mode.pk}{query}", body), 403, "role_required")
+            response = team.api(team.bob).delete(f"modes/{mode.pk}{query}", body)
+            refused(response, 403, "role_required", says="preserve_route")
         with team.audited(
             ("mode.reverted", 'Mode "code" reverted to the built-in mode', None),
             (

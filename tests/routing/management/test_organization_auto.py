@@ -78,6 +78,21 @@ class TestState:
             refused(team.api().put("organization-auto/routes/code", {"model": KIMI}), 503, "catalog_unavailable")
 
 
+class TestAddressOfARoute:
+    def test_the_slug_is_put_into_lower_case(self, team: Team) -> None:
+        assert team.api().put("organization-auto/routes/Upper", {"model": KIMI}).status_code == 200
+        assert team.settings["org_auto_model"]["routes"] == {"upper": KIMI}
+        assert team.api().delete("organization-auto/routes/UPPER").json()["routes"] == []
+
+    @pytest.mark.parametrize("slug", ["a_b", "x" * 51, "a b", "a%00b", "caf%C3%A9"])
+    def test_what_is_no_slug(self, team: Team, slug: str) -> None:
+        with team.nothing_changes():
+            path = f"organization-auto/routes/{slug}"
+            refused(team.api().put(path, {"model": KIMI}), 400, "invalid_slug", field="slug")
+            refused(team.api().delete(path), 400, "invalid_slug", field="slug")
+            refused(team.api(team.bob).delete(path), 403, "role_required")
+
+
 class TestDefaultAuto:
     def test_turning_it_on(self, team: Team) -> None:
         team.configure(default_model=GPT, org_auto_model={"routes": ROUTES, "fallback_model": BALANCED}, other=[1])
@@ -207,6 +222,12 @@ class TestDefaultSpecific:
         body = {"behavior": "specific", "specific_model": "neuralwatt/kimi-k2.6"}
         assert team.api().put("default-model", body).json()["default_model"] == "neuralwatt/kimi-k2.6"
 
+    @pytest.mark.parametrize("tier", ["kilo-auto/small", "Kilo-Auto/Free "])
+    def test_an_auto_tier_is_not_one_model(self, team: Team, tier: str) -> None:
+        with team.nothing_changes():
+            response = team.api().put("default-model", {"behavior": "specific", "specific_model": tier})
+            refused(response, 400, "not_a_concrete_model", field="specific_model")
+
     def test_no_op(self, team: Team) -> None:
         team.configure(default_model=GPT)
         with team.nothing_changes():
@@ -218,6 +239,7 @@ class TestDefaultSpecific:
         [
             ("kilo-auto/org", "targets_itself"),
             ("openai/*", "not_a_concrete_model"),
+            ("kilo-auto/efficient", "not_a_target_tier"),
             ("gone/model", "model_unavailable"),
             ("kilo-internal/x", "internal_model"),
             (CLAUDE, "model_denied"),

@@ -52,6 +52,13 @@ def test_setting_a_route_with_a_mode_is_refused(configured: Team) -> None:
             refused(configured.api().delete(f"modes/{override.pk}", body), 403, "release_toggle_off")
 
 
+def test_a_route_for_a_mode_that_is_deleted_is_refused_for_what_it_is(configured: Team) -> None:
+    docs = CustomModeFactory.create(organization=configured.organization, slug="docs")
+    with configured.nothing_changes():
+        response = configured.api().delete(f"modes/{docs.pk}", {"route_model": GPT})
+        refused(response, 400, "invalid", field="route_model")
+
+
 def test_restoring_what_sets_something_up_is_refused(configured: Team) -> None:
     keep(configured.organization, 1, organization_auto({"docs": KIMI}))
     with configured.nothing_changes():

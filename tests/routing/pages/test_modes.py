@@ -139,6 +139,7 @@ class TestList:
         assert "The model catalog cannot be read at the moment" in page
         assert "Not checked" in card(page, "code")
         form = client_of(team.alice).get(url("mode-route", team, slug="code"))
+        assert "data-catalog" in form.content.decode()
         assert f'value="{GPT}"' in form.content.decode()
 
     def test_many(self, team: Team, django_assert_num_queries: DjangoAssertNumQueries) -> None:
@@ -149,7 +150,7 @@ class TestList:
         with django_assert_num_queries(8):
             page = client.get(url("modes", team)).content.decode()
         assert page.count("Change route") == 100
-        with django_assert_num_queries(11):
+        with django_assert_num_queries(12):
             client.get(url("mode", team, mode_id=modes[0].pk))
 
 

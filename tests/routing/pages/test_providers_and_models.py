@@ -194,6 +194,14 @@ class TestSaving:
         assert "Save all the same" not in part
         assert "<main" not in part
 
+    def test_routes_that_are_broken_already_do_not(self, team: Team) -> None:
+        team.configure(**organization_auto({"code": "gone/model", "ask": KIMI}, fallback=GPT))
+        part = save(team, policy_form(team, deny=(KIMI,)), **ANSWER).content.decode()
+        assert 'class="nowrap">ask</th>' in part
+        assert ">code</th>" not in part
+        assert save(team, policy_form(team, deny=(CLAUDE,))).status_code == 303
+        assert team.settings["model_deny_list"] == [CLAUDE]
+
     def test_what_it_does_is_confirmed(self, team: Team) -> None:
         """Organization Auto is off: the stored routes, and a default model that is cleared."""
         team.configure(default_model=GPT, org_auto_model={"routes": {"code": GPT}, "fallback_model": KIMI})
@@ -299,6 +307,11 @@ class TestDefaultModel:
 
 
 class TestFallback:
+    def test_where_the_catalog_is_from(self, team: Team) -> None:
+        form = client_of(team.alice).get(url("fallback", team)).content.decode()
+        assert "data-catalog" in form
+        assert "may be out of date" in form
+
     def test_it_works(self, team: Team) -> None:
         form = {"routing_version": str(team.routing_version), "model": KIMI}
         assert client_of(team.dave).post(url("fallback", team), form).status_code == 303
@@ -379,6 +392,7 @@ class TestDetails:
         answer = client_of(team.bob).get(url("model-details", team, model_id=CLAUDE), headers=OVERLAY)
         part = answer.content.decode()
         assert part.count("not allowed") == 1
+        assert "data-catalog" in part
 
     def test_a_denied_model_is_shown_all_the_same(self, team: Team) -> None:
         team.configure(model_deny_list=[GPT])

@@ -114,7 +114,7 @@ class TestSummary:
         context = get(alice, range="12m").context
         chart = context["chart"]
         assert (chart.unit, len(chart.rows)) == ("week", 53)
-        assert (chart.rows[0][0], chart.rows[0][2]) == ((TODAY - timedelta(days=6)).date(), ["3", "1"])
+        assert (chart.rows[0][0], chart.rows[0][2]) == ((TODAY - timedelta(days=6)).date(), ("3", "1"))
         assert context["numbers"].requests == "5"
 
     def test_days_of_ones_own_choice(self, alice: Membership) -> None:
@@ -182,7 +182,7 @@ class TestRequests:
             ("bob@example.com", "answered", "unknown"),
             ("bob@example.com", "failed, 502", UNKNOWN),
         ]
-        assert f"/usage/requests/{rows[0].record.request_id}" in text(answer)
+        assert f'href="{rows[0].href}"' in text(answer)
         assert rows[0].tokens == "1.2K → 34"
 
     @pytest.mark.parametrize(
@@ -245,3 +245,21 @@ class TestRequests:
         client.get(path)
         with django_assert_num_queries(11):
             client.get(path, {"mode": "code"})
+
+
+def test_a_colleagues_request_shows_how_it_was_decided_and_no_more(alice: Membership, bob: Membership) -> None:
+    secrets = {"task_id": "task-of-alice", "editor": "editor-of-alice", "status": 502, "error_type": "upstream_error"}
+    row = use(alice, route="exact:code", target="a/b", provider="openrouter", **secrets)
+    path = reverse("request-receipt", kwargs={"organization_id": bob.organization_id, "request_id": row.request_id})
+    pages = {}
+    for member in (alice, bob):
+        client = Client()
+        client.force_login(member.user)
+        answer = client.get(path)
+        assert answer.status_code == 200
+        pages[member.pk] = text(answer)
+    private = ("alice@example.com", "task-of-alice", "editor-of-alice", "$1.5", "1,200", "upstream_error", "failed")
+    shown = pages[bob.pk]
+    assert {word for word in private if word not in pages[alice.pk]} == set()
+    assert {word for word in private if word in shown} == set()
+    assert all(word in shown for word in ("exact:code", "a/b", "openrouter", "x-kilo-route", "decision only"))

@@ -10,7 +10,9 @@ from django.core.management.base import CommandError
 
 from byok.models import Credential
 from organizations.models import AuditLog, Organization
-from routing.models import BrokenRoute
+from routing.catalog.tiers import forget_tier_table
+from routing.domain.types import Tier
+from routing.models import AutoTierRule, BrokenRoute
 from routing.services.health import route_health, routes_check
 from tests.support.tenants import Tenant, auto_settings, make_tenant
 
@@ -87,3 +89,32 @@ def test_the_command_names_what_is_broken(tenant: Tenant) -> None:
     with pytest.raises(CommandError, match="1 broken"):
         call_command("check_routes", stdout=out)
     assert 'route for "code"' in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    "spoiled", [{"key_id": "gone"}, {"ciphertext": b""}, {"ciphertext": b"x" * 60}], ids=["key", "cut off", "changed"]
+)
+def test_a_credential_that_cannot_be_opened_breaks_its_routes(tenant: Tenant, spoiled: dict[str, object]) -> None:
+    """No request could be served with it, whatever its test said and when."""
+    Credential.objects.update(**spoiled)
+    found = {health.slug: health.code for health in route_health(tenant.organization)}
+    assert found == {"code": "credential_unusable", "ask": "", "": ""}
+    routes_check()
+    (message,) = told(tenant)
+    assert message.endswith("The stored credential for Neuralwatt cannot be used; store its key again.")
+
+
+def test_a_tier_is_looked_at_in_every_api(tenant: Tenant) -> None:
+    tenant.change(**auto_settings({}, "kilo-auto/small"))
+    AutoTierRule.objects.filter(tier=Tier.SMALL).delete()
+    AutoTierRule.objects.create(tier=Tier.SMALL, model_ids=["openai/gpt-5-mini"])
+    rule = AutoTierRule.objects.create(tier=Tier.SMALL, api_kind="messages", model_ids=["nobody/nothing"])
+    forget_tier_table()
+    try:
+        (health,) = route_health(tenant.organization)
+        assert (health.code, "nobody/nothing" in health.reason) == ("model_unavailable", True)
+        rule.delete()
+        forget_tier_table()
+        assert [health.status for health in route_health(tenant.organization)] == ["ok"]
+    finally:
+        forget_tier_table()

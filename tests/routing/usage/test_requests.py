@@ -127,9 +127,13 @@ class TestReceipt:
     def test_who_sees_it(self, alice: Membership, bob: Membership) -> None:
         of_alice, of_bob = use(alice), use(bob)
         stranger = MembershipFactory.create(role=Role.OWNER)
-        assert usage_receipt(usage_scope(alice), of_bob.request_id) is not None
-        assert usage_receipt(usage_scope(bob), of_bob.request_id) is not None
-        assert usage_receipt(usage_scope(bob), of_alice.request_id) is None
+        for member, row in ((alice, of_bob), (bob, of_bob)):
+            receipt = usage_receipt(usage_scope(member), row.request_id)
+            assert receipt is not None
+            assert (receipt.is_whole, receipt.email) == (True, "bob@example.com")
+        of_a_colleague = usage_receipt(usage_scope(bob), of_alice.request_id)
+        assert of_a_colleague is not None
+        assert (of_a_colleague.is_whole, of_a_colleague.email, of_a_colleague.key_name) == (False, "", "")
         assert usage_receipt(usage_scope(stranger), of_bob.request_id) is None
         assert usage_receipt(usage_scope(alice), uuid4()) is None
 

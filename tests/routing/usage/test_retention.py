@@ -17,6 +17,7 @@ from django.db import connection
 from django.test import Client
 from pytest_django import Settings
 
+from kilo_gateway.background import OfThisProcess
 from organizations.models import Role, Scope
 from routing.models import Installation, UsageRecord
 from routing.usage import background, retention
@@ -183,7 +184,7 @@ class TestBackground:
 
 
 def test_a_process_has_one_thread_or_none(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(background, "_started", None)
+    monkeypatch.setattr(background, "_started", OfThisProcess())
     settings.USAGE_RETENTION_DAYS = 0
     assert start_background_pruning() is None
     settings.USAGE_RETENTION_DAYS = 30
