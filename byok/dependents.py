@@ -41,6 +41,11 @@ class Routing(Protocol):
     def dependents(self, organization: Organization) -> Mapping[str, Sequence[Dependent]]:
         """By what stands before the slash of a target, be it a provider's id or not. No query."""
 
+    def broken(self, organization: Organization, provider_id: str) -> Sequence[Dependent]:
+        """The dependents of one provider that would be refused today, in force or not. Two queries, three with
+        providers of its own, and none where nothing leads there.
+        """
+
     def note_broken(self, organization: Organization) -> None:
         """Write an audit row for each route in force that has just broken. Under the lock, after the change."""
 
@@ -65,6 +70,12 @@ def all_byok_dependents(organization: Organization) -> Mapping[str, Sequence[Dep
     """The same for every provider at once, by its id; one without dependents is absent. No query."""
     (routing,) = _registered
     return routing.dependents(organization)
+
+
+def broken_byok_dependents(organization: Organization, provider_id: str) -> list[Dependent]:
+    """Those of `byok_dependents` that would be refused today: without a key, or by a list of models without theirs."""
+    (routing,) = _registered
+    return list(routing.broken(organization, provider_id))
 
 
 def require_confirmation(dependents: Sequence[Dependent], *, told: str, confirmed: bool) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -23,6 +22,7 @@ from urllib3.exceptions import TimeoutError as SilenceError
 
 from byok.addresses import ForbiddenAddress, connect_checked
 from byok.providers import Headers, KeyStyle, Provider
+from kilo_gateway.open_sockets import OpenSockets
 from kilo_gateway.secret import Secret
 
 USER_AGENT: Final = "kilo-gateway/0.1"
@@ -107,7 +107,7 @@ class _Call:
     ) -> None:
         self._request, self._limit_bytes, self._seconds = request, limit_bytes, deadline_seconds
         self._guarded = guarded
-        self._handles = _Handles()
+        self._handles = OpenSockets()
         self._outcome: Fetched | Failure = Failure.TIMED_OUT
         self._thread = threading.Thread(target=self._run, name="outbound", daemon=True)
 
@@ -145,7 +145,7 @@ class _Call:
             return self._read(response.status_code, cast("HTTPResponse", response.raw))
         finally:
             adapter.close()
-            self._handles.close()
+            self._handles.shut_down()
 
     def _read(self, status: int, raw: HTTPResponse) -> Fetched | Failure:
         body = bytearray()
@@ -157,47 +157,16 @@ class _Call:
         return Failure.BROKEN if raw.length_remaining else Fetched(status, bytes(body))
 
 
-class _Handles:
-    """Second handles on the sockets of one request, by which another thread ends whatever waits for them.
-
-    TLS takes a socket from who opened it, and until its handshake is over nobody else has it.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._open: list[socket.socket] = []
-        self._is_shut_down = False
-
-    def add(self, opened: socket.socket) -> None:
-        with self._lock:
-            self._open.append(opened.dup())
-        if self._is_shut_down:
-            self.shut_down()
-
-    def shut_down(self) -> None:
-        """Let nothing wait any more, neither now nor on a socket that is added later."""
-        self._is_shut_down = True
-        with self._lock:
-            for handle in self._open:
-                with suppress(OSError):
-                    handle.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        with self._lock:
-            while self._open:
-                self._open.pop().close()
-
-
 class _Handled:
     """Lets its socket be ended, and if guarded connects to a checked address only; mixed into urllib3's connections."""
 
-    def __init__(self, *args: Any, handles: _Handles, guarded: bool, **options: Any) -> None:
+    def __init__(self, *args: Any, handles: OpenSockets, guarded: bool, **options: Any) -> None:
         super().__init__(*args, **options)
         self._handles, self._guarded = handles, guarded
 
     def _new_conn(self) -> socket.socket:
         made: socket.socket = _connected(cast("HTTPConnection", self)) if self._guarded else super()._new_conn()  # type: ignore[misc]  # of the connection
-        self._handles.add(made)
+        self._handles.watch(made)
         return made
 
 
@@ -225,7 +194,7 @@ def _connected(made_for: HTTPConnection) -> socket.socket:
 class _Adapter(HTTPAdapter):
     """An adapter for one request, which remembers the sockets that it opened."""
 
-    def __init__(self, handles: _Handles, *, guarded: bool) -> None:
+    def __init__(self, handles: OpenSockets, *, guarded: bool) -> None:
         super().__init__(max_retries=0)
         self._handles, self._guarded = handles, guarded
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from byok.encryption import SealedSecret
 from kilo_gateway.api_kinds import ApiKind
-from kilo_gateway.env import SettingError
+from kilo_gateway.env import Environment, SettingError
 from kilo_gateway.secret import Secret
 
 OVERRIDE_PREFIX: Final = "PROVIDER_BASE_URL_"
@@ -324,14 +324,17 @@ def override_variable(provider_id: str) -> str:
 def base_url_overrides(environ: Mapping[str, str]) -> dict[str, str]:
     """The base URLs that the environment replaces, by provider id. A blank variable is an unset one.
 
+    Each may be in a file instead, as all settings may.
+
     Raises `SettingError`, which names the variable, for an unknown provider (whose key would silently go to the usual
     host) and for a malformed address. Plain http is accepted here: the installation's operator decides this one.
     """
     by_variable = {override_variable(provider_id): provider_id for provider_id in PROVIDERS}
     overrides: dict[str, str] = {}
-    for variable in sorted(environ):
-        value = environ[variable].strip()
-        if not value or not variable.startswith(OVERRIDE_PREFIX):
+    env = Environment(environ)
+    for variable in sorted({name.removesuffix("_FILE") for name in environ if name.startswith(OVERRIDE_PREFIX)}):
+        value = env.text(variable)
+        if not value:
             continue
         provider_id = by_variable.get(variable)
         if provider_id is None:

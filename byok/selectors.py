@@ -9,10 +9,12 @@ from uuid import UUID
 from django.db.models import QuerySet
 from django.http import Http404
 
+from byok.addresses import origin_of
 from byok.custom_providers import as_provider
 from byok.encryption import OwnerKind, SealedSecret, SecretOwner
 from byok.models import Credential, CustomProvider
 from byok.providers import PROVIDERS, Provider
+from organizations.models import AuditAction, AuditLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,3 +134,19 @@ def _stored(row: Credential) -> StoredCredential:
         sealed=SealedSecret(key_id=row.key_id, ciphertext=bytes(row.ciphertext)),
         offered_models=None if offered is None else tuple(str(model) for model in offered),
     )
+
+
+def has_been_elsewhere(organization_id: UUID, provider: Provider) -> bool:
+    """Whether a custom provider with this id has ever been at another origin, deleted ones included.
+
+    The audit log knows. One query, over what was done to custom providers.
+    """
+    actions = (
+        AuditAction.CUSTOM_PROVIDER_CREATED,
+        AuditAction.CUSTOM_PROVIDER_UPDATED,
+        AuditAction.CUSTOM_PROVIDER_DELETED,
+    )
+    rows = AuditLog.objects.filter(organization_id=organization_id, action__in=actions, target_id=provider.id)
+    told = rows.filter(changes__has_key="base_url").values_list("changes__base_url", flat=True)
+    here = origin_of(provider.base_url)
+    return any(url is not None and origin_of(url) != here for both in told for url in both)

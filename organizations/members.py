@@ -46,6 +46,27 @@ MAX_TOKEN_LENGTH: Final = 200
 # ---------------------------------------------------------------- members
 
 
+def member_add(*, organization_id: UUID, acting: Acting, email: str, role: Role) -> Membership:
+    """Make somebody who has an account here a member at once, without an invitation.
+
+    Only an account whose address was shown to be its person's: who else uses it is not who was meant. An open
+    invitation of the address is in the way, as it is of another invitation.
+
+    Raises:
+        GatewayError: 404 `no_such_account` when there is none that can be added. It says no more than an invitation's
+            link does, which asks for a password where there is no account yet.
+    """
+    address = _valid_email(email)
+    with changing(organization_id, acting) as change:
+        _require_newcomer(change, address, role)
+        user = User.objects.filter(email=address, is_active=True, email_proven_at__isnull=False).first()
+        if user is None:
+            raise GatewayError(
+                ErrorType.NOT_FOUND, 404, f"There is no account of {address} to add. Invite it.", code="no_such_account"
+            )
+        return membership_add(organization=change.organization, user=user, role=role, actor=acting.actor)
+
+
 def member_role_change(*, organization_id: UUID, acting: Acting, user_id: UUID, role: Role) -> Membership:
     """Let a member be something else. What he invited people to and may not any more is revoked."""
     with changing(organization_id, acting) as change:
@@ -111,6 +132,16 @@ def _member(change: Change, user_id: UUID) -> Membership:
     return membership
 
 
+def _require_newcomer(change: Change, email: str, role: Role) -> None:
+    """Whether the acting person may let this address in with this role, and nothing is in the way."""
+    change.require(Ability.MANAGE_MEMBERS, ADMINS_MANAGE)
+    if role == Role.OWNER:
+        _require_owner(change)
+    if Membership.objects.filter(organization=change.organization, user__email=email).exists():
+        raise conflict(f"{email} is a member already.", code="already_member")
+    _clear_way(change, email)
+
+
 def _require_owner(change: Change) -> None:
     if not change.is_by_owner:
         raise role_required(OWNERS_CHANGE_OWNERS)
@@ -150,12 +181,7 @@ def invitation_create(*, organization_id: UUID, acting: Acting, email: str, role
     """Invite an email address for `INVITATION_DAYS`; there is one open invitation for an address at a time."""
     address = _valid_email(email)
     with changing(organization_id, acting) as change:
-        change.require(Ability.MANAGE_MEMBERS, ADMINS_MANAGE)
-        if role == Role.OWNER:
-            _require_owner(change)
-        if Membership.objects.filter(organization=change.organization, user__email=address).exists():
-            raise conflict(f"{address} is a member already.", code="already_member")
-        _clear_way(change, address)
+        _require_newcomer(change, address, role)
         token = Secret(secrets.token_urlsafe(32))
         row = Invitation(
             organization=change.organization,
@@ -219,7 +245,9 @@ def _accept(found: Invitation, user: User, actor: audit.Actor) -> Membership:
 
 @transaction.atomic
 def invitation_register(*, token: str, name: str, password: Secret, address: str | None) -> User:
-    """Make an account for who was invited and has none, and let him join: the token proves the email address.
+    """Make an account for who was invited and has none, and let him join.
+
+    The token does not prove the email address: whoever sent the invitation has it as well.
 
     Raises:
         Http404: no invitation has this token.
@@ -229,7 +257,7 @@ def invitation_register(*, token: str, name: str, password: Secret, address: str
     found = _invitation(token_hash=token_hash(token[:MAX_TOKEN_LENGTH]))
     _require_open(found)
     invited = audit.Actor(via=Via.WEB, email=found.email, name=name.strip(), address=address)
-    user = user_create(email=found.email, name=name, password=password, actor=invited)
+    user = user_create(email=found.email, name=name, password=password, actor=invited, email_is_proven=False)
     _accept(found, user, audit.Actor.of(user, Via.WEB, address))
     return user
 

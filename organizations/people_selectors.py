@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Final
 from uuid import UUID
 
+from django.db.models import QuerySet
+from django.http import Http404
+
+from kilo_gateway.newest_first import Log, Position
 from organizations.members import MAX_TOKEN_LENGTH, token_hash
 from organizations.models import ApiKey, Invitation, Membership, User
+
+KEYS_PAGE: Final = 100
+OWN_KEYS_PAGE: Final = 20
 
 
 def members_of(organization_id: UUID) -> list[Membership]:
@@ -22,18 +31,51 @@ def open_invitations_of(organization_id: UUID) -> list[Invitation]:
     return list(invitations.select_related("invited_by").order_by("-created_at", "pk"))
 
 
-def keys_of(organization_id: UUID, *, user: User | None = None) -> list[ApiKey]:
-    """The keys bound to an organization that were not revoked, newest first; with `user` only his. One query."""
-    keys = ApiKey.objects.filter(organization_id=organization_id, revoked_at=None)
-    if user is not None:
-        keys = keys.filter(user=user)
-    return list(keys.select_related("user").order_by("-created_at", "pk"))
+@dataclass(frozen=True, slots=True)
+class KeyPage:
+    """Keys, newest first; `next_cursor` leads to the older ones, None at the end."""
+
+    rows: list[ApiKey]
+    next_cursor: UUID | None
 
 
-def own_keys_of(user: User) -> list[ApiKey]:
-    """A person's keys that are bound to no organization and were not revoked, newest first. One query."""
-    keys = ApiKey.objects.filter(user=user, organization=None, revoked_at=None)
-    return list(keys.order_by("-created_at", "pk"))
+def keys_of(
+    organization_id: UUID, *, user: User | None = None, cursor: UUID | None = None, size: int = KEYS_PAGE
+) -> KeyPage:
+    """The newest keys bound to an organization, or those older than the key `cursor`; with `user` only his.
+
+    Revoked ones are left out; as a cursor one still counts, and one that is none of these keys does not. One query, two
+    with a cursor.
+    """
+    return _page(_bound_to(organization_id, user), cursor, size)
+
+
+def key_or_404(organization_id: UUID, key_id: UUID, *, user: User | None = None) -> ApiKey:
+    """One of them; raises `Http404`. One query."""
+    key = _not_revoked(_bound_to(organization_id, user)).filter(pk=key_id).first()
+    if key is None:
+        raise Http404
+    return key
+
+
+def own_keys_of(user: User, *, cursor: UUID | None = None, size: int = OWN_KEYS_PAGE) -> KeyPage:
+    """A person's newest keys that are bound to no organization, or those older than the key `cursor`, as above."""
+    return _page(ApiKey.objects.filter(user=user, organization=None), cursor, size)
+
+
+def _bound_to(organization_id: UUID, user: User | None) -> QuerySet[ApiKey]:
+    keys = ApiKey.objects.filter(organization_id=organization_id).select_related("user")
+    return keys if user is None else keys.filter(user=user)
+
+
+def _not_revoked(keys: QuerySet[ApiKey]) -> QuerySet[ApiKey]:
+    return keys.filter(revoked_at=None)
+
+
+def _page(keys: QuerySet[ApiKey], cursor: UUID | None, size: int) -> KeyPage:
+    place = None if cursor is None else keys.filter(pk=cursor).values_list("created_at", "pk").first()
+    page = Log(_not_revoked(keys)).older(size, Position(*place) if place else None)
+    return KeyPage(page.rows, page.older.pk if page.older else None)
 
 
 def keys_expiring(

@@ -9,11 +9,13 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import F
 from django.http import Http404
+from django.utils import timezone
 
 from kilo_gateway.secret import Secret
 from organizations import audit
-from organizations.models import ApiKey, AuditAction, User
+from organizations.models import ApiKey, AuditAction, DeviceAuthorization, User
 from organizations.services import api_key_revoke
+from organizations.signals import email_proven
 
 
 @transaction.atomic
@@ -25,13 +27,19 @@ def user_create(
     actor: audit.Actor,
     is_active: bool = True,
     is_staff: bool = False,
+    email_is_proven: bool = True,
 ) -> User:
     """A person who signs in with this password, which the caller has judged good enough; with None, by other means.
+
+    Args:
+        email_is_proven: That the address is this person's is certain, or staff answers for it.
 
     Raises:
         ValidationError: a field has no valid value, or the address is somebody's already.
     """
     user = User(email=email.strip().lower(), name=name.strip(), is_active=is_active, is_staff=is_staff)
+    if not email_is_proven:
+        user.email_proven_at = None
     user.set_password(password.reveal() if password else None)
     user.full_clean()
     user.save(force_insert=True)
@@ -115,6 +123,38 @@ def user_password_set(*, user: User, password: Secret, actor: audit.Actor) -> No
     user.set_password(password.reveal())
     user.save(update_fields=["password"])
     _record_update(user, actor, "given a new password", {"password": ("set", "replaced")})
+
+
+@transaction.atomic
+def user_password_reset(*, user: User, password: Secret, actor: audit.Actor) -> None:
+    """Replace the password of who has opened the link in a mail, which proves the address. All sessions end."""
+    if user.email_proven_at is None:
+        user_email_prove(user=user, actor=actor)
+    user_password_set(user=user, password=password, actor=actor)
+
+
+@transaction.atomic
+def user_email_prove(*, user: User, actor: audit.Actor) -> None:
+    """Note that a person has shown, for the first time, that the address of his account is his.
+
+    Until then somebody else may have used the account. Whatever lets him in ends: the password, sessions, programs that
+    wait for their key, and API keys, in organizations as well. Provider keys of the account's own go too: requests
+    would be answered by somebody else's account. A second factor stays: staff removes it.
+    """
+    now = timezone.now()
+    # Before the keys: a program that takes its key meanwhile is waited for, and its key found.
+    DeviceAuthorization.objects.filter(user=user, approved_at__isnull=False, taken_at=None).update(
+        approved_at=None, denied_at=now
+    )
+    keys = list(ApiKey.objects.filter(user=user, revoked_at=None).order_by("organization_id", "pk"))
+    for key in keys:
+        api_key_revoke(key=key, actor=actor)
+    user.set_password(None)
+    user.email_proven_at = now
+    user.save(update_fields=["password", "email_proven_at"])
+    email_proven.send(User, user=user, actor=actor)
+    told = f"shown to have this address: password and sessions ended, API keys revoked: {len(keys)}"
+    _record_update(user, actor, told, {"email_proven_at": (None, now.isoformat()), "password": ("set", "removed")})
 
 
 @transaction.atomic

@@ -9,7 +9,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from byok.dependents import all_byok_dependents, byok_dependents
+from byok.dependents import all_byok_dependents, broken_byok_dependents, byok_dependents
 from byok.encryption import SecretOwner
 from byok.management_api.rows import (
     CredentialSerializer,
@@ -41,6 +41,7 @@ class RoutedCredentialSerializer(CredentialSerializer):
 
 class RoutedWholeCredentialSerializer(WholeCredentialSerializer):
     dependents = DependentSerializer(many=True, help_text="What leads to this provider's models.")
+    broken_dependents = DependentSerializer(many=True, help_text="Those of them that would be refused today.")
 
 
 class CredentialsSerializer(serializers.Serializer[Any]):
@@ -115,7 +116,8 @@ class CredentialView(ManagementView):
     )
     def patch(self, request: Request, organization_id: UUID, credential_id: UUID) -> Response:
         """What something leads to is not disabled without `confirm_broken_routes`: 409 `routes_would_break` lists it in
-        `broken`. Routes stay as they are stored; requests for them are refused until there is a key again.
+        `broken`. Routes stay as they are stored; requests for them are refused until there is a key again. The models
+        of another key are read anew, and `broken_dependents` names what leads to one that it does not have.
         """
         fields = self.body(request, RoutedCredentialChanges)
         credential = credential_update(
@@ -180,7 +182,8 @@ class CredentialDiscoverView(ManagementView):
     )
     def post(self, request: Request, organization_id: UUID, credential_id: UUID) -> Response:
         """Asks the provider, ten seconds at most. A list that cannot be read leaves the former one, and
-        `discovery_error` says why. 409 `no_model_list` for a provider that has none.
+        `discovery_error` says why. Routes to a model that the new list does not have are broken: `broken_dependents`.
+        409 `no_model_list` for a provider that has none.
         """
         self.body(request, Nothing)
         credential = credential_discover(
@@ -201,5 +204,6 @@ def _state(view: ManagementView, credential: Credential, organization: Organizat
     row = {
         **whole_row(credential, providers_of(organization.pk)),
         "dependents": dependent_rows(byok_dependents(organization, credential.provider)),
+        "broken_dependents": dependent_rows(broken_byok_dependents(organization, credential.provider)),
     }
     return view.answer({"credential": row}, organization, status=status)

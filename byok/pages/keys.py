@@ -97,16 +97,8 @@ def key_replace(request: PageRequest, page: Page, credential_id: UUID) -> HttpRe
 
 
 def _stored(page: Page, row: KeyRow, done: str) -> HttpResponse:
-    problem = row.credential.discovery_error
-    if problem:
-        told = f"The key for {row.name} {done}, but its models could not be read: {problem}"
-        return page.failed(told, to=page.url("provider-keys"))
-    models = "" if row.model_count is None else f"; it can use {_models(row.model_count)}"
-    return page.done(f"The key for {row.name} {done}{models}.", to=page.url("provider-keys"))
-
-
-def _models(count: int) -> str:
-    return f"{count:,} model{'' if count == 1 else 's'}"
+    lead = page.failed if row.credential.discovery_error else page.done
+    return lead(row.told_stored(done), to=page.url("provider-keys"))
 
 
 @organization_page(SECTION, methods=("GET",))
@@ -130,7 +122,7 @@ def key_test(request: PageRequest, page: Page, credential_id: UUID) -> HttpRespo
     if page.refusal or page.conflict:
         return _not_checked(page)
     row = _row(page, tested)
-    return _checked(page, row, f"{row.name}: {tested.last_test_message}", is_good=row.test_tone == "ok")
+    return _checked(page, row, row.told_tested, is_good=row.test_tone == "ok")
 
 
 @organization_page(SECTION, methods=("POST",), requires=Ability.MANAGE_CREDENTIALS)
@@ -141,9 +133,7 @@ def key_discover(request: PageRequest, page: Page, credential_id: UUID) -> HttpR
     if page.refusal or page.conflict:
         return _not_checked(page)
     row = _row(page, found)
-    if found.discovery_error:
-        return _checked(page, row, f"{row.name}: {found.discovery_error}", is_good=False)
-    return _checked(page, row, f"{row.name} has {_models(row.model_count or 0)} for this key.", is_good=True)
+    return _checked(page, row, row.told_discovered, is_good=not found.discovery_error)
 
 
 def _not_checked(page: Page) -> HttpResponse:

@@ -95,6 +95,25 @@ class KeyRow:
         return "" if self.model_count is None else f"{self.model_count:,}"
 
     @property
+    def told_tested(self) -> str:
+        """What the newest test found out, in a sentence."""
+        return f"{self.name}: {self.credential.last_test_message}"
+
+    @property
+    def told_discovered(self) -> str:
+        """What the newest reading of the provider's list came to."""
+        if self.credential.discovery_error:
+            return f"{self.name}: {self.credential.discovery_error}"
+        return f"{self.name} has {_models(self.model_count or 0)} for this key."
+
+    def told_stored(self, done: str) -> str:
+        """What became of a key that was given: `done` says what was done with it."""
+        if problem := self.credential.discovery_error:
+            return f"The key for {self.name} {done}, but its models could not be read: {problem}"
+        models = "" if self.model_count is None else f"; it can use {_models(self.model_count)}"
+        return f"The key for {self.name} {done}{models}."
+
+    @property
     def is_refused(self) -> bool:
         """Whether the provider has refused a request after the newest test."""
         refused, tested = self.credential.last_refused_at, self.credential.last_tested_at
@@ -104,6 +123,10 @@ class KeyRow:
     def breaks(self) -> bool:
         """Whether requests are refused because the key is off."""
         return bool(self.dependents) and not self.credential.is_enabled
+
+
+def _models(count: int) -> str:
+    return f"{count:,} model{'' if count == 1 else 's'}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from django.http import Http404
 from byok.encryption import SecretOwner, UndecryptableSecret
 from byok.models import Credential
 from byok.providers import Provider
-from byok.selectors import owner_of
+from byok.selectors import has_been_elsewhere, owner_of
 from byok.services.frame import KeyChange, changing_keys, opened, seal
 from byok.services.models_read import ModelsRead
 from kilo_gateway.secret import Secret
@@ -52,8 +52,9 @@ def credential_create(*, owner: SecretOwner, acting: Acting, provider_id: str, a
     """Store a key for a provider for which the owner has none yet, enabled, with the models that it can use.
 
     Raises:
-        GatewayError: 409 `credential_exists`, and `changed_meanwhile` when a custom provider was moved while it was
-            asked for its models: the key was meant for where it was. Besides what is said above.
+        GatewayError: 409 `credential_exists`; for a custom provider `changed_meanwhile` when it was moved while it was
+            asked for its models, and `provider_moved` when it has been at another origin and the routing version that
+            was seen is not told: the key may be meant for where it was. Besides what is said above.
     """
     secret = valid_api_key(api_key)
     with changing_keys(owner, acting) as change:
@@ -79,6 +80,12 @@ def _free_provider(change: KeyChange, provider_id: str) -> Provider:
     provider = change.provider(provider_id.strip().lower())
     if change.rows.filter(provider=provider.id).exists():
         raise conflict(f"There is a key for {provider.name} already: replace it.", code="credential_exists")
+    if provider.is_custom and change.acting.expected_version is None and has_been_elsewhere(change.owner.id, provider):
+        raise conflict(
+            f"{provider.id} was moved and is at {provider.base_url} now. If the key is meant for that, send the "
+            "routing version at which you have seen it as If-Match.",
+            code="provider_moved",
+        )
     return provider
 
 
@@ -94,7 +101,8 @@ def credential_update(
     """Replace the secret, enable or disable, or both; None leaves what is there. A disabled key counts as none.
 
     Raises:
-        GatewayError: 409 `routes_would_break` with what depends on it, when it is to be disabled without confirmation.
+        GatewayError: 409 `routes_would_break` with what depends on it, when it is to be disabled without confirmation;
+            409 `changed_meanwhile` when the stored key, which is to be kept, was replaced by another at the same time.
     """
     secret = None if api_key is None else valid_api_key(api_key)
     models: ModelsRead | None = None
@@ -108,6 +116,9 @@ def credential_update(
         credential = change.locked(credential_id)
         wrote = False
         if secret is not None and not _holds(credential, secret, owner):
+            if models is None:
+                # It was the stored one a moment ago, so its models were not read; those of the other key are not its.
+                raise conflict("The key was replaced meanwhile. Look at it again.", code="changed_meanwhile")
             _replace(change, credential, secret, models)
             wrote = True
         if is_enabled is not None and is_enabled != credential.is_enabled:
@@ -119,15 +130,14 @@ def credential_update(
         return credential
 
 
-def _replace(change: KeyChange, credential: Credential, secret: Secret, models: ModelsRead | None) -> None:
+def _replace(change: KeyChange, credential: Credential, secret: Secret, models: ModelsRead) -> None:
     before = credential.last_four
     seal(credential, secret, change.owner)
     # What was found out about the former secret says nothing about this one.
     credential.last_tested_at = credential.last_test_status = None
     credential.last_test_result = credential.last_test_message = ""
     credential.last_refused_at = credential.last_refusal_status = None
-    if models is not None:
-        models.keep(credential)
+    models.keep(credential)
     changes = {"last_four": (before, credential.last_four)}
     change.record(AuditAction.BYOK_REPLACED, credential, f"replaced (was …{before})", changes)
 
@@ -168,6 +178,13 @@ def delete_locked(change: KeyChange, credential: Credential) -> None:
     credential.pk = credential_id
     changes = {"last_four": (credential.last_four, None), "is_enabled": (credential.is_enabled, None)}
     change.record(AuditAction.BYOK_DELETED, credential, "deleted", changes)
+
+
+def own_credentials_delete(*, user_id: UUID, actor: audit.Actor) -> None:
+    """Delete all keys of a person's own, each with its audit row."""
+    with changing_keys(SecretOwner.user(user_id), Acting(actor)) as change:
+        for credential in change.rows.select_for_update().order_by("pk"):
+            delete_locked(change, credential)
 
 
 def credential_disable(*, credential_id: UUID, actor: audit.Actor) -> Credential:

@@ -13,11 +13,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from byok import custom_providers as rules
-from byok.addresses import BadBaseUrl, check_base_url
+from byok.addresses import BadBaseUrl, check_base_url, origin_of
 from byok.custom_providers import HeaderDraft
 from byok.dependents import Dependent, byok_dependents, require_confirmation
 from byok.encryption import SecretOwner
@@ -115,7 +114,7 @@ def custom_provider_update(
         row = _row(change, provider_id)
         fields = {field: value for field, value in wanted.items() if value != getattr(row, field)}
         changes: Changes = {field: (getattr(row, field), value) for field, value in fields.items()}
-        moves = "base_url" in fields and _origin(fields["base_url"]) != _origin(row.base_url)
+        moves = "base_url" in fields and origin_of(fields["base_url"]) != origin_of(row.base_url)
         if moves and row.headers.all() and (drafts is None or not all(draft.value for draft in drafts)):
             raise invalid("headers", _MOVED)
         key = change.rows.select_for_update().filter(provider=provider_id).first()
@@ -184,11 +183,6 @@ def _valid(edit: CustomProviderEdit) -> Fields:
         except BadBaseUrl as error:
             raise invalid("base_url", f"This base URL cannot be used: {error}.") from None
     return fields
-
-
-def _origin(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.netloc
 
 
 def _breaking(

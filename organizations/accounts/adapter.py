@@ -8,9 +8,12 @@ from typing import Any, cast
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.internal.flows.login import get_authentication_records
+from allauth.core.exceptions import ImmediateHttpResponse
 from django.conf import settings
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils.crypto import constant_time_compare
 
 from kilo_gateway.addresses import client_address
 from kilo_gateway.secret import Secret
@@ -21,6 +24,7 @@ from organizations.users import user_password_set
 
 log = logging.getLogger(__name__)
 
+_BEGUN_WITH = "sign_in_begun_with"
 _MEANS = {"password": "a password", "socialaccount": "the identity provider", "mfa": "a second factor"}
 
 
@@ -47,15 +51,25 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ha
     def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
         sign_in_failure_record(email=_email(credentials), address=client_address(request.META))
 
+    def pre_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse | None:
+        """Remember which password the sign-in began with: a second factor may be asked for in between."""
+        request.session[_BEGUN_WITH] = user.get_session_auth_hash()
+        return cast("HttpResponse | None", super().pre_login(request, user, **kwargs))
+
     def login(self, request: HttpRequest, user: Any) -> None:
-        """Open the session, under a new id, and note it."""
+        """Open the session, under a new id, and note it.
+
+        A sign-in that began before the person's sessions were ended begins anew: raises the way to it.
+        """
+        begun_with = request.session.pop(_BEGUN_WITH, None)
+        if begun_with is not None and not constant_time_compare(begun_with, user.get_session_auth_hash()):
+            raise ImmediateHttpResponse(redirect("account_login"))
         super().login(request, user)
         methods = [record["method"] for record in get_authentication_records(request, user)]
         means = " and ".join(_MEANS[method] for method in dict.fromkeys(methods) if method in _MEANS)
         sign_in_record(user=user, address=client_address(request.META), means=means or "an invitation")
 
     def set_password(self, user: Any, password: str) -> None:
-        # In a reset nobody is signed in: whoever got the mail acts as the person.
         user_password_set(user=user, password=Secret(password), actor=page_actor(self.request, user))
 
     def get_client_ip(self, request: HttpRequest) -> str:

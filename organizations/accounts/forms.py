@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from allauth.account.adapter import get_adapter
 from allauth.account.forms import (
@@ -17,11 +17,15 @@ from allauth.mfa.base.forms import AuthenticateForm
 from allauth.mfa.base.forms import ReauthenticateForm as MfaReauthenticateForm
 from allauth.mfa.totp.forms import ActivateTOTPForm
 from django import forms
+from django.conf import settings
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 
 from kilo_gateway.addresses import client_address
+from kilo_gateway.secret import Secret
+from organizations.accounts.callers import page_actor
+from organizations.accounts.oidc import is_vouched_for
 from organizations.attempts import Limit, network_of
 from organizations.models import User
 from organizations.sign_ins import (
@@ -33,6 +37,7 @@ from organizations.sign_ins import (
     USED_CODE,
     sign_in_failure_record,
 )
+from organizations.users import user_password_reset
 
 NEW_PASSWORD_HELP: Final = "At least 12 characters, and not one that everybody uses. A few words in a row do well."  # noqa: S105 - a text
 CODE_HELP: Final = "Six digits from your authenticator app, or one of your recovery codes."
@@ -53,6 +58,14 @@ def _count(limit: Limit, subject: str) -> None:
         raise get_adapter().validation_error("too_many_login_attempts")
 
 
+def _refuse_where_the_issuer_decides(email: str) -> None:
+    """A password of one's own would outlive the account at the issuer. It says the same whether there is an account."""
+    if is_vouched_for(email):
+        raise ValidationError(
+            f"{settings.OIDC_NAME} decides who has this address: sign in there. No password is set for it here."
+        )
+
+
 class SignInForm(LoginForm):  # type: ignore[misc]  # allauth has no types
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -71,6 +84,7 @@ class ResetRequestForm(ResetPasswordForm):  # type: ignore[misc]
         email = str(self.cleaned_data["email"]).strip().lower()
         _count(RESET_FROM_ADDRESS, network_of(client_address(get_adapter().request.META)))
         _count(RESET_OF_ACCOUNT, email)
+        _refuse_where_the_issuer_decides(email)
         return str(super().clean_email())
 
     def save(self, request: HttpRequest, **kwargs: Any) -> str:
@@ -86,6 +100,16 @@ class ResetForm(ResetPasswordKeyForm):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         _plain(self, password1="New password", password2="New password again")
+
+    def clean(self) -> dict[str, Any]:
+        _refuse_where_the_issuer_decides(self.user.email)
+        return cast("dict[str, Any]", super().clean())
+
+    def save(self) -> None:
+        """Nobody is signed in: whoever got the mail acts as the person."""
+        password = Secret(self.cleaned_data["password1"])
+        actor = page_actor(get_adapter().request, self.user)
+        user_password_reset(user=self.user, password=password, actor=actor)
 
 
 class PasswordChangeForm(ChangePasswordForm):  # type: ignore[misc]
@@ -104,6 +128,10 @@ class FirstPasswordForm(SetPasswordForm):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         _plain(self, password1="New password", password2="New password again")
+
+    def clean(self) -> dict[str, Any]:
+        _refuse_where_the_issuer_decides(self.user.email)
+        return cast("dict[str, Any]", super().clean())
 
 
 class PasswordAgainForm(ReauthenticateForm):  # type: ignore[misc]

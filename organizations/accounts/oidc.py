@@ -27,7 +27,8 @@ from kilo_gateway.addresses import client_address
 from organizations.accounts.callers import page_actor
 from organizations.members import invited_person_create
 from organizations.models import User
-from organizations.users import identity_record
+from organizations.models.names import as_name
+from organizations.users import identity_record, user_email_prove
 
 PROVIDER_ID: Final = "oidc"
 
@@ -73,12 +74,14 @@ class OidcAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # allauth
         if sociallogin.is_existing:
             return
         user = User.objects.filter(email=email).first() or invited_person_create(
-            email=email, name=str(claims.get("name") or "")[:150], address=client_address(request.META)
+            email=email, name=as_name(str(claims.get("name") or ""))[:150], address=client_address(request.META)
         )
         if user is None:
             self._refuse(request, "unknown", email)
         if user.is_active:
             with transaction.atomic():
+                if user.email_proven_at is None:
+                    user_email_prove(user=user, actor=page_actor(request, user))
                 sociallogin.connect(request, user)
                 identity_record(user=user, actor=page_actor(request, user))
         else:

@@ -15,6 +15,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from organizations.accounts.devices import device_auth
 from organizations.accounts.invitations import invitation
 from organizations.accounts.oidc import oidc_callback, oidc_login
+from organizations.accounts.refusals import View, with_status
 from organizations.accounts.views import (
     RecoveryCodesView,
     ResetView,
@@ -36,8 +37,13 @@ class ResetPerson(StringConverter):
 register_converter(ResetPerson, "reset_person")
 
 # Before a view asks for anything: what else there may be is no way around it.
-_form: Final = require_http_methods(["GET", "HEAD", "POST"])
+_methods: Final = require_http_methods(["GET", "HEAD", "POST"])
 _page: Final = require_safe
+
+
+def _form(view: View) -> View:
+    return _methods(with_status(view))
+
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("invitations/<str:token>", _form(invitation), name="invitation"),

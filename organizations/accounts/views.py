@@ -21,8 +21,10 @@ from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 
+from kilo_gateway.ui.links import uuid_or_none, with_query
 from organizations.accounts.callers import page_actor, page_user
 from organizations.accounts.forms import NameForm
+from organizations.accounts.oidc import is_vouched_for
 from organizations.people_selectors import own_keys_of
 from organizations.users import (
     own_key_revoke,
@@ -99,12 +101,18 @@ def account(request: HttpRequest) -> HttpResponse:
         user_rename(user_id=user.pk, name=form.cleaned_data["name"], actor=page_actor(request))
         messages.success(request, "Your name is saved.")
         return redirect("account_settings")
+    cursor = uuid_or_none(request.GET.get("cursor", ""))
+    keys = own_keys_of(user, cursor=cursor)
+    here = reverse("account_settings")
     kinds = set(Authenticator.objects.filter(user=user).values_list("type", flat=True))
     context = {
         "form": form,
         "has_password": user.has_usable_password(),
+        "may_set_password": not is_vouched_for(user.email),
         "has_second_factor": Authenticator.Type.TOTP in kinds,
-        "keys": own_keys_of(user),
+        "keys": keys.rows,
+        "newest": here if cursor is not None else "",
+        "older": with_query(here, {}, cursor=keys.next_cursor) if keys.next_cursor is not None else "",
     }
     return render(request, "account/account.html", context, status=422 if form.errors else 200)
 

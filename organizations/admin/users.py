@@ -87,7 +87,7 @@ class UserAdmin(StaffAdmin):
     search_fields = ("email", "name")
     search_help_text = "Part of the email address or the name, or an id."
     ordering = ("email",)
-    readonly_fields = ("id", "second_factor", "last_login", "created_at")
+    readonly_fields = ("id", "second_factor", "email_proven_at", "last_login", "created_at")
     actions = ("remove_second_factor",)
 
     @admin.display(description="Second factor", boolean=True)
@@ -129,7 +129,7 @@ class UserAdmin(StaffAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         account = ("Account", {"fields": ("email", "name", "is_active", "is_staff")})
         password = ("Password" if obj is None else "New password", {"fields": ("password1", "password2")})
-        record = ("Record", {"fields": ("id", "second_factor", "last_login", "created_at")})
+        record = ("Record", {"fields": ("id", "second_factor", "email_proven_at", "last_login", "created_at")})
         return [account, password, record] if obj else [account, password]
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:  # noqa: FBT001 - Django's

@@ -9,6 +9,8 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
+from organizations.models.names import without_control_characters
+
 
 class Scope(models.TextChoices):
     """What a key may be used for."""
@@ -30,7 +32,7 @@ class ApiKey(models.Model):
         blank=True,
         help_text="The organization that this key always acts for, whatever the request's header says.",
     )
-    name = models.CharField(max_length=100)
+    name = models.CharField(max_length=100, validators=[without_control_characters])
     key_hash = models.BinaryField(max_length=32)
     prefix = models.CharField(max_length=12)
     last_four = models.CharField(max_length=4)

@@ -13,6 +13,7 @@ class AuditAction(models.TextChoices):
 
     ORGANIZATION_CREATED = "organization.created"
     ORGANIZATION_PLAN_CHANGED = "organization.plan.changed"
+    HOSTED_BALANCE_CHANGED = "organization.hosted_balance.changed"
     DEFAULT_MODEL_CHANGED = "settings.default_model.changed"
     MODEL_POLICY_CHANGED = "settings.model_policy.changed"
     DATA_COLLECTION_CHANGED = "settings.data_collection.changed"

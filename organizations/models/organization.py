@@ -9,6 +9,8 @@ from django.db import models
 from django.db.models import Func, Q, Value
 from django.db.models.lookups import Exact
 
+from organizations.models.names import without_control_characters
+
 
 class Plan(models.TextChoices):
     """What an organization has bought; only `enterprise` is eligible for Organization Auto and a model policy."""
@@ -34,7 +36,7 @@ class Organization(models.Model):
     """A customer. Its `settings` are the only store of routing; its row is what every routing change locks."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    name = models.CharField(max_length=100)
+    name = models.CharField(max_length=100, validators=[without_control_characters])
     plan = models.CharField(max_length=20, choices=Plan, default=Plan.TEAMS)
     settings = models.JSONField(default=dict, blank=True)
     routing_version = models.PositiveBigIntegerField(

@@ -9,7 +9,10 @@ from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.db import models
 from django.db.models.functions import Lower
+from django.utils import timezone
 from django.utils.crypto import salted_hmac
+
+from organizations.models.names import without_control_characters
 
 
 class UserManager(BaseUserManager["User"]):
@@ -35,11 +38,14 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     email = models.EmailField(max_length=254, unique=True)
-    name = models.CharField(max_length=150, blank=True)
+    name = models.CharField(max_length=150, blank=True, validators=[without_control_characters])
     is_active = models.BooleanField(default=True)
     is_staff = models.BooleanField(default=False, help_text="May use Django admin.")
     created_at = models.DateTimeField(auto_now_add=True)
     sessions_ended = models.PositiveIntegerField(default=0, editable=False)
+    # Null while nobody has shown that the address is his: whoever invited it has the link to make the account, too.
+    # For accounts that staff makes, staff answers.
+    email_proven_at = models.DateTimeField(default=timezone.now, null=True, editable=False)
 
     objects: ClassVar[UserManager] = UserManager()
 

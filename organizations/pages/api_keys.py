@@ -9,16 +9,18 @@ from uuid import UUID, uuid4
 
 from django import forms
 from django.conf import settings
-from django.http import Http404, HttpResponse
+from django.http import HttpResponse
 
+from kilo_gateway import kilo_cli
 from kilo_gateway.ui.forms import NotedCheckboxes
+from kilo_gateway.ui.links import uuid_or_none, with_query
 from organizations.api_keys import NewApiKey
 from organizations.member_keys import member_key_create, member_key_revoke, member_key_update
-from organizations.models import ApiKey, Scope
+from organizations.models import ApiKey, Scope, User
 from organizations.modes.config import BUILT_IN_MODES
 from organizations.modes.selectors import modes_of
 from organizations.pages.frame import Page, PageRequest, organization_page
-from organizations.people_selectors import keys_of
+from organizations.people_selectors import key_or_404, keys_of
 from organizations.permissions import Ability
 
 SECTION = "api-keys"
@@ -52,7 +54,7 @@ class Use:
 _CLI: Final = """KILO_API_URL={base_url} \\
   KILO_API_KEY={key} \\
   KILO_ORG_ID={organization} \\
-  npx @kilocode/cli"""
+  npx {kilo_cli}"""
 _MODELS: Final = """curl {base_url}/api/gateway/v1/models \\
   -H 'Authorization: Bearer {key}'"""
 _MANAGEMENT: Final = """curl {base_url}/api/organizations/{organization}/organization-auto \\
@@ -148,16 +150,13 @@ def _row(page: Page, key: ApiKey) -> KeyRow:
     return KeyRow(key, key.user_id == page.user.pk, has_expired, ends_soon)
 
 
-def _visible(page: Page) -> list[ApiKey]:
-    everybody = bool(page.can[Ability.MANAGE_MEMBERS])
-    return keys_of(page.organization.pk, user=None if everybody else page.user)
+def _whose(page: Page) -> User | None:
+    """Whose keys this person may see: his own, or None for everybody's."""
+    return None if page.can[Ability.MANAGE_MEMBERS] else page.user
 
 
 def _row_or_404(page: Page, key_id: UUID) -> KeyRow:
-    key = next((one for one in _visible(page) if one.pk == key_id), None)
-    if key is None:
-        raise Http404
-    return _row(page, key)
+    return _row(page, key_or_404(page.organization.pk, key_id, user=_whose(page)))
 
 
 def _modes(page: Page) -> list[ModeChoice]:
@@ -169,8 +168,16 @@ def _modes(page: Page) -> list[ModeChoice]:
 
 @organization_page(SECTION, methods=("GET",), requires=Ability.OWN_API_KEYS)
 def api_keys(request: PageRequest, page: Page) -> HttpResponse:
-    """All keys that were not revoked and that this person may see. One query."""
-    return page.render("api_keys/page.html", {"rows": [_row(page, key) for key in _visible(page)]})
+    """The keys that were not revoked and that this person may see, a hundred a page. Two queries at most."""
+    cursor = uuid_or_none(request.GET.get("cursor", ""))
+    found = keys_of(page.organization.pk, user=_whose(page), cursor=cursor)
+    here = page.url("api-keys-page")
+    context = {
+        "rows": [_row(page, key) for key in found.rows],
+        "newest": here if cursor is not None else "",
+        "older": with_query(here, {}, cursor=found.next_cursor) if found.next_cursor is not None else "",
+    }
+    return page.render("api_keys/page.html", context)
 
 
 @organization_page(SECTION, requires=Ability.OWN_API_KEYS)
@@ -196,7 +203,12 @@ def create(request: PageRequest, page: Page) -> HttpResponse:
 
 def _told_once(page: Page, made: NewApiKey) -> dict[str, Any]:
     secret = made.secret.reveal()
-    values = {"base_url": settings.BASE_URL, "key": secret, "organization": page.organization.pk}
+    values = {
+        "base_url": settings.BASE_URL,
+        "key": secret,
+        "organization": page.organization.pk,
+        "kilo_cli": kilo_cli.PACKAGE,
+    }
     uses = [replace(use, text=use.text.format(**values)) for use in USES if use.scope.value in made.row.scopes]
     return {"key": made.row, "secret": secret, "uses": uses}
 

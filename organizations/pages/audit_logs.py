@@ -93,9 +93,11 @@ class AuditForm(DateRangeForm):
 class Entry:
     """A row of the list."""
 
-    row: AuditLog
+    at: datetime
+    message: str
     href: str
     who: str
+    email: str
     action: str
     via: str
     is_person: bool
@@ -186,7 +188,9 @@ def _by_day(rows: Iterable[AuditLog], path: str) -> Iterable[Day]:
 
 def _entry(row: AuditLog, path: str) -> Entry:
     return Entry(
-        row=row,
+        at=row.created_at.astimezone(UTC),
+        message=row.message,
+        email=row.actor_email,
         href=f"{path}/{row.sequence}",
         who=_who(row),
         action=action_label(row.action),

@@ -29,7 +29,7 @@ from kilo_gateway.error_pages import error_page
 from organizations.acting import Acting
 from organizations.audit import Actor
 from organizations.models import Membership, Organization, Plan, User, Via
-from organizations.pages.navigation import Entry, navigation, organization_path
+from organizations.pages.navigation import Choice, Entry, navigation, organization_path
 from organizations.permissions import Ability, may, reason
 from organizations.refusals import role_required
 from organizations.release_toggle import release_toggle
@@ -169,12 +169,20 @@ class Page:
         return self._target == OVERLAY
 
     @property
-    def organizations(self) -> list[tuple[Membership, str]]:
-        """The person's memberships, each with where its organization's pages begin."""
-        return [(row, organization_path(row.organization_id)) for row in self.memberships]
+    def organizations(self) -> tuple[Choice, ...]:
+        """Those that the person belongs to."""
+        return tuple(
+            Choice(
+                row.organization.name,
+                row.get_role_display(),
+                organization_path(row.organization_id),
+                row.organization_id == self.organization.pk,
+            )
+            for row in self.memberships
+        )
 
     @property
-    def navigation(self) -> list[tuple[str, list[Entry]]]:
+    def navigation(self) -> tuple[tuple[str, tuple[Entry, ...]], ...]:
         return navigation(self.organization.pk, self.section)
 
     @property
@@ -221,7 +229,7 @@ class Page:
             if error.status == 412:
                 self._note_conflict(error, form, now)
                 return
-            left = _into_fields(error, form)
+            left = into_fields(error, form)
             self.refusal = left
 
     def _note_conflict(
@@ -283,8 +291,8 @@ class Page:
         return self.go(to)
 
 
-def _into_fields(error: GatewayError, form: forms.Form | None) -> str:
-    """Put the errors by field into the form; what is left, as one text."""
+def into_fields(error: GatewayError, form: forms.Form | None) -> str:
+    """Put what a service refuses by field into the form; what is left, as one text."""
     fields: Mapping[str, list[str]] = error.details.get("fields", {})
     if form is None or not fields:
         return error.message

@@ -18,6 +18,16 @@ class Entry:
     is_current: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An organization that the person can go to."""
+
+    name: str
+    role: str
+    href: str
+    is_current: bool
+
+
 # By group: key (a page says it to be marked), label, icon, and the path below the organization.
 SECTIONS: Final = (
     ("", (("overview", "Overview", "home", ""),)),
@@ -53,10 +63,10 @@ def organization_path(organization_id: UUID) -> str:
     return f"/organizations/{organization_id}/"
 
 
-def navigation(organization_id: UUID, current: str) -> list[tuple[str, list[Entry]]]:
+def navigation(organization_id: UUID, current: str) -> tuple[tuple[str, tuple[Entry, ...]], ...]:
     """The groups with their entries; the current section is marked."""
     start = organization_path(organization_id)
-    return [
-        (title, [Entry(key, label, icon, start + rest, key == current) for key, label, icon, rest in entries])
+    return tuple(
+        (title, tuple(Entry(key, label, icon, start + rest, key == current) for key, label, icon, rest in entries))
         for title, entries in SECTIONS
-    ]
+    )

@@ -15,6 +15,7 @@ from organizations.api_keys import key_hash
 from organizations.audit import COMMAND, Actor, verify_chain
 from organizations.member_keys import member_key_create, member_key_revoke
 from organizations.models import ApiKey, AuditLog, Membership, Role, Scope, User, Via
+from organizations.people_selectors import KEYS_PAGE
 from routing.proxy.identity import identify
 from tests.factories import ApiKeyFactory, MembershipFactory, bearer
 from tests.routing.management.conftest import Api, Team, refused
@@ -51,6 +52,28 @@ class TestListing:
         with django_assert_num_queries(3):
             assert listed(api) == ["Carol", "Bob", "Alice"]
         assert listed(team.api()) == ["Carol", "Bob", "Alice"]
+
+    def test_page_by_page(self, team: Team, mallory: User) -> None:
+        for number in range(KEYS_PAGE):
+            bound_key(team, team.bob if number % 2 else team.alice, name=str(number))
+        api = team.api()
+        first = api.get("api-keys").json()
+        assert (len(first["api_keys"]), first["next_cursor"]) == (KEYS_PAGE, None)
+        oldest = ApiKey.objects.get(name="0")
+        bound_key(team, team.alice, name="newest")
+        first = api.get("api-keys").json()
+        assert first["next_cursor"] == str(ApiKey.objects.get(name="1").pk)
+        assert first["api_keys"][0]["name"] == "newest"
+        # It was revoked since, and still says where to go on.
+        ApiKey.objects.filter(name="1").update(revoked_at=datetime.now(UTC))
+        rest = api.get(f"api-keys?cursor={first['next_cursor']}").json()
+        assert ([row["id"] for row in rest["api_keys"]], rest["next_cursor"]) == ([str(oldest.pk)], None)
+        mine = team.api(team.bob).get("api-keys").json()
+        assert (len(mine["api_keys"]), mine["next_cursor"]) == (KEYS_PAGE // 2 - 1, None)
+        refused(api.get("api-keys?cursor=x"), 400, "invalid", field="cursor")
+        # Another organization's key is a place in no list here.
+        foreign = ApiKeyFactory.create(user=mallory, created_at=datetime(2020, 1, 1, tzinfo=UTC))
+        assert len(api.get(f"api-keys?cursor={foreign.pk}").json()["api_keys"]) == KEYS_PAGE
 
     def test_a_row(self, team: Team) -> None:
         key = bound_key(team, team.bob, name="Laptop", default_mode="ask")
@@ -141,6 +164,8 @@ class TestMaking:
             ({"name": ""}, "name"),
             ({"name": "  "}, "name"),
             ({"name": "x" * 101}, "name"),
+            ({"name": "a\nb"}, "name"),
+            ({"name": "a\u202eb"}, "name"),
             ({"name": 7}, "name"),
             ({"name": "x", "scopes": []}, "scopes"),
             ({"name": "x", "scopes": ["root"]}, "scopes.0"),

@@ -107,6 +107,9 @@ class TestReading:
         for path in ("audit-logs", "audit-logs/export?format=csv"):
             refused(team.api(team.bob).get(path), 403, "role_required", says="billing managers")
             refused(Api(mallory, team.organization).get(path), 404, "not_found")
+        # Whoever may not read it is not told what is wrong with his question.
+        for query in ("audit-logs/export", "audit-logs?cursor=x", "members?a=b", "spending-limits?a=b"):
+            refused(team.api(team.bob).get(query), 403, "role_required")
         for name in set(ROLES) - {"bob"}:
             assert team.api(getattr(team, name)).get("audit-logs").status_code == 200
 
@@ -131,7 +134,9 @@ class TestReading:
             "?to=2026-05-02T12:00:00Z": ["zero 100%"],
             "?from=2026-05-02T12:00:00Z&to=2026-05-03T12:00:00.000001Z": ["Two", "one"],
             "?from=2026-05-03": ["three", "Two"],
-            "?from=2026-05-03&to=2026-05-04": ["Two"],
+            "?from=2026-05-03&to=2026-05-03": ["Two"],
+            "?from=2026-05-03&to=2026-05-04": ["three", "Two"],
+            "?from=2026-05-02&to=2026-05-03T00:00:00Z": ["one"],
             "?from=2030-01-01": [],
             "?to=2020-01-01": [],
             "?from=0001-01-01": ["three", "Two", "one", "zero 100%"],
@@ -162,7 +167,8 @@ class TestReading:
             ("cursor=99999999999999999999", "cursor"),
             ("from=yesterday", "from"),
             ("from=2026-05-02&to=2026-05-01", "to"),
-            ("from=2026-05-02&to=2026-05-02", "to"),
+            ("from=2026-05-02&to=2026-05-02T00:00:00Z", "to"),
+            ("from=2026-05-32", "from"),
             ("text=", "text"),
             ("text=%00", "text"),
             (f"text={'x' * 201}", "text"),
@@ -171,7 +177,11 @@ class TestReading:
         ],
     )
     def test_a_query_that_is_not_valid(self, team: Team, query: str, field: str) -> None:
-        refused(team.api().get(f"audit-logs?{query}"), 400, "invalid", field=field)
+        error = refused(team.api().get(f"audit-logs?{query}"), 400, "invalid", field=field)
+        if field == "from":
+            assert error["fields"]["from"] == [
+                "It must be a date or a time in ISO 8601, such as 2026-05-01 or 2026-05-01T12:00:00Z."
+            ]
         refused(team.api().get(f"audit-logs/export?format=csv&{query}"), 400, "invalid", field=field)
 
     def test_pages(self, team: Team) -> None:
@@ -335,7 +345,7 @@ class TestExport:
             "&action=mode.created": ["one", "three"],
             "&actor=dave@acme.example": ["two"],
             "&text=T": ["two", "three"],
-            "&from=2026-05-02&to=2026-05-03": ["two"],
+            "&from=2026-05-02&to=2026-05-02": ["two"],
             "&from=2030-01-01": [],
         }.items():
             *rows, head = self.rows(self.export(team, "csv", query))

@@ -213,6 +213,10 @@ class TestSeedDemo:
         acme = Organization.objects.get(name="Acme")
         messages = list(AuditLog.objects.filter(organization=acme).values_list("message", flat=True))
         assert 'Organization Auto route for "code" set to "anthropic/claude-sonnet-5"' in messages
+        # As they are written when a person does the same.
+        kept = AuditLog.objects.filter(organization=acme, action=AuditAction.ROUTE_SET).order_by("sequence").first()
+        assert kept is not None
+        assert kept.changes == {"code": [None, "anthropic/claude-sonnet-5"]}
         assert AuditLog.objects.filter(organization=acme, action=AuditAction.BYOK_CREATED).count() == 1
         for organization in Organization.objects.all():
             assert verify_chain(organization.pk)[1] is None

@@ -81,6 +81,75 @@ class TestListing:
         assert role_of(team.bob, team.organization) == "member"
 
 
+class TestAdding:
+    """Of somebody who has an account."""
+
+    @pytest.fixture
+    def erin(self, db: None) -> User:
+        return UserFactory.create(email="erin@example.com", name="Erin")
+
+    def test_it_works(self, team: Team, erin: User) -> None:
+        told = ("member.added", "erin@example.com added as billing manager", {"role": (None, "billing_manager")})
+        with team.audited(told, raises_version=False):
+            response = team.api().post("members", {"email": " Erin@example.com", "role": "billing_manager"})
+        assert response.status_code == 201
+        member = response.json()["member"]
+        assert (member["user_id"], member["role"], member["is_active"]) == (str(erin.pk), "billing_manager", True)
+        assert response["ETag"] == f'"{team.routing_version}"'
+        assert team.api(erin).get("audit-logs").status_code == 200
+
+    def test_as_a_member_unless_it_is_said(self, team: Team, erin: User) -> None:
+        assert team.api(team.dave).post("members", {"email": erin.email}).status_code == 201
+        assert role_of(erin, team.organization) == "member"
+
+    def test_only_owners_add_owners(self, team: Team, erin: User) -> None:
+        body = {"email": erin.email, "role": "owner"}
+        with team.nothing_changes():
+            refused(team.api(team.dave).post("members", body), 403, "role_required", says="Only owners")
+            for user in (team.bob, team.carol):
+                refused(team.api(user).post("members", {"email": erin.email}), 403, "role_required")
+        assert team.api().post("members", body).status_code == 201
+
+    def test_who_is_one(self, team: Team) -> None:
+        with team.nothing_changes():
+            refused(team.api().post("members", {"email": team.bob.email}), 409, "already_member")
+
+    def test_who_is_invited(self, team: Team, erin: User) -> None:
+        assert team.api().post("invitations", {"email": erin.email}).status_code == 201
+        with team.nothing_changes():
+            refused(team.api().post("members", {"email": erin.email}), 409, "already_invited")
+        Invitation.objects.update(expires_at=datetime.now(UTC) - timedelta(days=1))
+        assert team.api().post("members", {"email": erin.email}).status_code == 201
+        assert Invitation.objects.get().revoked_at is not None
+
+    def test_whoever_cannot_be_added_is_the_same(self, team: Team) -> None:
+        """No account, a closed one, and one whose address somebody else may have given."""
+        UserFactory.create(email="closed@example.com", is_active=False)
+        unproven = UserFactory.create(email="unproven@example.com")
+        User.objects.filter(pk=unproven.pk).update(email_proven_at=None)
+        for email in ("nobody@example.com", "closed@example.com", "unproven@example.com"):
+            with team.nothing_changes():
+                error = refused(team.api().post("members", {"email": email}), 404, "no_such_account")
+            assert error["message"] == f"There is no account of {email} to add. Invite it."
+
+    def test_strangers_learn_nothing(self, team: Team, mallory: User, erin: User) -> None:
+        api = Api(mallory, team.organization)
+        for email in (erin.email, "nobody@example.com", team.bob.email):
+            refused(api.post("members", {"email": email}), 404, "not_found")
+
+    @pytest.mark.parametrize(
+        "body", [{}, {"email": "nobody"}, {"email": None}, {"email": "a@b.example", "role": "root"}]
+    )
+    def test_a_body_of_the_wrong_shape(self, team: Team, body: Any) -> None:
+        with team.nothing_changes():
+            refused(team.api().post("members", body), 400, "invalid")
+
+    def test_an_old_version(self, team: Team, erin: User) -> None:
+        with team.nothing_changes():
+            response = team.api().post("members", {"email": erin.email}, **{"If-Match": '"99"'})
+            refused(response, 412, "routing_version_moved")
+
+
 class TestRoleChange:
     def test_it_works(self, team: Team) -> None:
         told = (

@@ -17,7 +17,7 @@ from tests.routing.management.conftest import Api, Team, refused
 from tests.support.examined import Examined
 
 NOON = datetime(2026, 5, 10, 12, tzinfo=UTC)
-MAY = "from=2026-05-01&to=2026-06-01"
+MAY = "from=2026-05-01&to=2026-05-31"
 
 
 def use(team: Team, user: User | None = None, at: datetime = NOON, **fields: Any) -> UsageRecord:
@@ -144,7 +144,7 @@ class TestRange:
         yesterday = (now - timedelta(hours=12)).isoformat().replace("+00:00", "Z")
         assert usage(team.api(), f"from={yesterday}")["totals"]["requests"] == 1
         assert usage(team.api(), f"to={yesterday}")["totals"]["requests"] == 2
-        assert usage(team.api(), "to=0001-01-02")["totals"]["requests"] == 0
+        assert usage(team.api(), "to=0001-01-01")["totals"]["requests"] == 0
 
     def test_a_range_inside_days(self, team: Team) -> None:
         """It begins and ends in the middle of one: what is left of the two is counted record by record."""
@@ -155,7 +155,9 @@ class TestRange:
             "from=2026-05-01T12:00:00Z&to=2026-05-03T13:00:00Z": ["13", "30", "50"],
             "from=2026-05-01T12:00:00Z&to=2026-05-01T13:00:00Z": [],
             "from=2026-05-01T11:00:00Z&to=2026-05-01T13:00:00Z": ["11"],
-            "from=2026-05-01T12:00:00Z&to=2026-05-02": ["13"],
+            "from=2026-05-01T12:00:00Z&to=2026-05-02T00:00:00Z": ["13"],
+            "from=2026-05-01T12:00:00Z&to=2026-05-01": ["13"],
+            "from=2026-05-03&to=2026-05-03": ["50", "61", "71"],
             "from=2026-05-03&to=2026-05-03T13:00:00Z": ["50"],
             "from=2026-05-01T14:00:00%2B02:00&to=2026-05-02T14:00:00%2B02:00": ["13", "30"],
         }.items():
@@ -178,10 +180,11 @@ class TestRange:
         [
             ("group_by=hour", "group_by"),
             ("group_by=", "group_by"),
-            ("from=2025-01-01&to=2026-06-01", "from"),
+            ("from=2025-05-31&to=2026-06-01", "from"),
             ("from=2024-01-01", "from"),
             ("from=9999-01-01", "from"),
             ("from=x", "from"),
+            ("to=2026-02-30", "to"),
             ("from=2026-05-02&to=2026-05-01", "to"),
             ("user_id=1", "user_id"),
             ("group_by=day&group_by=mode", "group_by"),
@@ -210,7 +213,7 @@ class TestPlenty:
             cursor.execute("ANALYZE routing_usagerecord")
         api = team.api()
         with CaptureQueriesContext(connection) as captured:
-            answer = usage(api, "from=2026-05-01&group_by=mode&to=2026-05-11")
+            answer = usage(api, "from=2026-05-01&group_by=mode&to=2026-05-10")
         assert answer["totals"]["requests"] == 115
         assert len(answer["groups"]) == 7
         assert Examined(captured, "routing_usage").rows < 200

@@ -70,6 +70,7 @@ DONE_BY_ADMINS = " to       404      403    403     to    to    404"
 CHAT = {"model": "{model}", "messages": [{"role": "user", "content": "hello"}]}
 ORGANIZATION = "api/organizations/<uuid:organization_id>"
 CLIENT_READS = "api/organizations/<str:organization_id>"
+OWN_PROVIDER_KEY = "account/provider-keys/<uuid:own_credential_id>"
 CONFIG = {"roleDefinition": "You help."}
 CUSTOM_PROVIDER = {
     "name": "New",
@@ -103,7 +104,7 @@ TABLE: dict[str, dict[str, Line]] = {
         "DELETE": line(MEMBERS),
     },
     f"{ORGANIZATION}/organization-auto": {"GET": line(MEMBERS)},
-    f"{ORGANIZATION}/organization-auto/routes/<mode_slug:slug>": {
+    f"{ORGANIZATION}/organization-auto/routes/<str:slug>": {
         "PUT": line(ADMINS, {"model": "{model}"}),
         "DELETE": line(ADMINS),
     },
@@ -159,7 +160,7 @@ TABLE: dict[str, dict[str, Line]] = {
         "DELETE": line(BILLING),
     },
     # ------------------------------------------------------------ management: people and records
-    f"{ORGANIZATION}/members": {"GET": line(ADMINS)},
+    f"{ORGANIZATION}/members": {"GET": line(ADMINS), "POST": line(ADMINS, {"email": "{newcomer}"})},
     f"{ORGANIZATION}/members/<uuid:user_id>": {"PATCH": line(ADMINS, {"role": "admin"}), "DELETE": line(ADMINS)},
     f"{ORGANIZATION}/invitations": {
         "GET": line(ADMINS),
@@ -229,6 +230,8 @@ TABLE |= {
     f"{PAGES}/usage/requests": {"GET": line(PAGE_MEMBERS)},
     f"{PAGES}/audit-logs": {"GET": line(PAGE_BILLING)},
     f"{PAGES}/audit-logs/<int:sequence>": {"GET": line(PAGE_BILLING)},
+    # To the same with a slash, whatever there is.
+    PAGES: {"GET": line("to to to to to to to")},
     f"{PAGES}/": {"GET": line(PAGE_MEMBERS)},
     f"{PAGES}/explain": {"GET": line(PAGE_MEMBERS)},
     f"{PAGES}/history": {"GET": line(PAGE_MEMBERS)},
@@ -293,6 +296,10 @@ TABLE |= {
 #              anonymous stranger member billing admin owner staff
 ENTRANCE = "   ok        to       to     to      to    to    to"
 OWN_PAGE = "   to        ok       ok     ok      ok    ok    ok"
+PAGE_OF_OWNER = "to       404      404    404     404   ok    404"  # what is the owner's, in no organization
+DONE_BY_OWNER = "to       404      404    404     404   to    404"
+# A form that was sent without anything in it.
+NOTHING_SENT = " to      422      422    422     422   422   422"
 ALWAYS_ON = "  to        to       to     to      to    to    to"
 NOT_THERE = "  404       404      404    404     404   404   404"
 SEALED = "     to        404      404    404     404   404   404"
@@ -305,14 +312,27 @@ TABLE |= {
     "account": {"GET": line(OWN_PAGE), "POST": line(ALWAYS_ON, {"name": "New"})},
     "account/keys/<uuid:own_key_id>/revoke": {"POST": line("to 404 404 404 404 to 404")},
     "account/sessions/end": {"POST": line(ALWAYS_ON)},
-    "accounts/login": {"GET": line(ENTRANCE), "POST": line(ENTRANCE)},
+    "account/provider-keys/add": {
+        "GET": line(OWN_PAGE),
+        "POST": line(ALWAYS_ON, {"provider": "edenai", "api_key": "sk-new-0000"}),
+    },
+    OWN_PROVIDER_KEY: {"GET": line(PAGE_OF_OWNER)},
+    f"{OWN_PROVIDER_KEY}/replace": {
+        "GET": line(PAGE_OF_OWNER),
+        "POST": line(DONE_BY_OWNER, {"api_key": "sk-new-0000"}),
+    },
+    f"{OWN_PROVIDER_KEY}/test": {"POST": line(DONE_BY_OWNER)},
+    f"{OWN_PROVIDER_KEY}/discover": {"POST": line(DONE_BY_OWNER)},
+    f"{OWN_PROVIDER_KEY}/enabled": {"POST": line(DONE_BY_OWNER, {"enabled": "off"})},
+    f"{OWN_PROVIDER_KEY}/delete": {"GET": line(PAGE_OF_OWNER), "POST": line(DONE_BY_OWNER)},
+    "accounts/login": {"GET": line(ENTRANCE), "POST": line("422 to to to to to to")},
     "accounts/logout": {"GET": line(OWN_PAGE), "POST": line(ALWAYS_ON)},
     "accounts/inactive": {"GET": line(PUBLIC)},
     # The people of the world have no password, so there is nothing to give again.
     "accounts/again": {"GET": line("to 403 403 403 403 403 403"), "POST": line("to 403 403 403 403 403 403")},
     "accounts/password": {"GET": line(ALWAYS_ON), "POST": line(ALWAYS_ON)},
-    "accounts/password/first": {"GET": line(OWN_PAGE), "POST": line(OWN_PAGE)},
-    "accounts/password/reset": {"GET": line(PUBLIC), "POST": line(PUBLIC)},
+    "accounts/password/first": {"GET": line(OWN_PAGE), "POST": line(NOTHING_SENT)},
+    "accounts/password/reset": {"GET": line(PUBLIC), "POST": line("422 422 422 422 422 422 422")},
     "accounts/password/reset/sent": {"GET": line(PUBLIC)},
     "accounts/password/reset/done": {"GET": line(PUBLIC)},
     "accounts/password/reset/<reset_person:uidb36>-<str:key>": {"GET": line(NOT_THERE), "POST": line(NOT_THERE)},
@@ -321,10 +341,10 @@ TABLE |= {
         "GET": line("to 403 403 403 403 403 403"),
         "POST": line("to 403 403 403 403 403 403"),
     },
-    "accounts/second-factor/set-up": {"GET": line(OWN_PAGE), "POST": line(OWN_PAGE)},
+    "accounts/second-factor/set-up": {"GET": line(OWN_PAGE), "POST": line(NOTHING_SENT)},
     "accounts/second-factor/remove": {"GET": line(SEALED), "POST": line(SEALED)},
     "accounts/recovery-codes": {"GET": line(SEALED)},
-    "accounts/recovery-codes/new": {"GET": line(OWN_PAGE), "POST": line(OWN_PAGE)},
+    "accounts/recovery-codes/new": {"GET": line(OWN_PAGE), "POST": line(NOTHING_SENT)},
     "accounts/recovery-codes/download": {"GET": line(SEALED)},
     "accounts/oidc/cancelled": {"GET": line(PUBLIC)},
     "accounts/oidc/<slug:provider_id>/login": {"POST": line(NOT_THERE)},
@@ -356,6 +376,7 @@ HARDER: dict[tuple[str, str], Line] = {
     ("PATCH", "members/{owner_id}"): line(OWNERS, {"role": "member"}),
     ("PATCH", "members/{user_id}"): line(OWNERS, {"role": "owner"}),
     ("DELETE", "members/{owner_id}"): line(OWNERS),
+    ("POST", "members"): line(OWNERS, {"email": "{newcomer}", "role": "owner"}),
     ("POST", "invitations"): line(OWNERS, {"email": "frank@new.example", "role": "owner"}),
     ("DELETE", "invitations/{owner_invitation_id}"): line(OWNERS),
     ("DELETE", "members/{self}"): line("401 404 ok ok ok ok 404"),

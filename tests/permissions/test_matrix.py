@@ -27,7 +27,7 @@ from tests.permissions.world import World, admin_routes, make_world, routes
 from tests.support.tenants import wipe_committed_rows
 
 BELOW_AN_ORGANIZATION = sorted(route for route in TABLE if "organization_id>" in route and route.startswith("api/"))
-PAGES_BELOW = sorted(route for route in TABLE if "organization_id>" in route and not route.startswith("api/"))
+PAGES_BELOW = sorted(route for route in TABLE if "organization_id>/" in route and not route.startswith("api/"))
 MANAGEMENT = sorted(
     route
     for route, pattern in routes().items()

@@ -114,6 +114,7 @@ def make_world() -> World:
         "other_organization_id": str(elsewhere.pk),
         "user_id": str(erin.pk),
         "owner_id": str(second_owner.pk),
+        "newcomer": UserFactory.create().email,
         # What nobody was given: an invitation, a device's code, a link to a new password.
         "token": "guessed",
         "code": "BBBB-CCCC-DDDD",

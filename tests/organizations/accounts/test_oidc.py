@@ -17,8 +17,8 @@ from organizations.acting import Acting
 from organizations.audit import COMMAND
 from organizations.members import invitation_create, invitation_revoke
 from organizations.models import AuditAction, AuditLog, Membership, Organization, Role, User
-from tests.factories import OrganizationFactory
-from tests.organizations.accounts.conftest import Person, is_signed_in
+from tests.factories import ApiKeyFactory, OrganizationFactory
+from tests.organizations.accounts.conftest import Person, is_signed_in, sign_in
 from tests.organizations.accounts.issuer import CLIENT_ID, CLIENT_SECRET, Issuer, running_issuer
 
 
@@ -69,6 +69,21 @@ class TestWhoComesIn:
         row = AuditLog.objects.get(action=AuditAction.USER_UPDATED)
         assert row.message == "User alice@example.com connected with the identity provider"
         assert (row.actor_email, row.via) == ("alice@example.com", "web")
+
+    def test_what_somebody_did_before_the_address_was_proven_ends(
+        self, client: Client, issuer: Issuer, alice: User
+    ) -> None:
+        User.objects.update(email_proven_at=None)
+        theirs, key = Client(), ApiKeyFactory.create(user=alice)
+        sign_in(theirs)
+        come_in(client)
+        assert is_signed_in(client)
+        assert not is_signed_in(theirs)
+        alice.refresh_from_db()
+        key.refresh_from_db()
+        assert not alice.has_usable_password()
+        assert alice.email_proven_at is not None
+        assert key.revoked_at is not None
 
     def test_the_same_person_under_another_address(self, client: Client, issuer: Issuer, alice: User) -> None:
         come_in(Client())

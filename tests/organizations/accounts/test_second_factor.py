@@ -60,7 +60,7 @@ class TestJourney:
     def test_a_wrong_code_sets_nothing_up(self, client: Client, alice: User) -> None:
         sign_in(client)
         again(client, client.get("/accounts/second-factor/set-up"))
-        assert client.post("/accounts/second-factor/set-up", {"code": "000000"}).status_code == 200
+        assert client.post("/accounts/second-factor/set-up", {"code": "000000"}).status_code == 422
         assert not Authenticator.objects.exists()
 
 

@@ -13,6 +13,7 @@ from django.urls import reverse
 
 from organizations.api_keys import key_hash
 from organizations.models import ApiKey, AuditAction, AuditLog, Membership, Role
+from organizations.people_selectors import KEYS_PAGE
 from tests.factories import ApiKeyFactory, MembershipFactory
 
 pytestmark = pytest.mark.django_db
@@ -74,6 +75,22 @@ class TestList:
         client.get(url("api-keys-page", alice))
         with django_assert_max_num_queries(4):
             client.get(url("api-keys-page", alice))
+
+    def test_page_by_page(self, alice: Membership) -> None:
+        keys = [
+            ApiKeyFactory.create(user=alice.user, organization=alice.organization, name=f"key {number}")
+            for number in range(KEYS_PAGE + 1)
+        ]
+        client, here = client_of(alice), url("api-keys-page", alice)
+        first = client.get(here)
+        assert [row.key for row in first.context["rows"]] == keys[:0:-1]
+        assert first.context["older"] == f"{here}?cursor={keys[1].pk}"
+        last = client.get(first.context["older"])
+        assert [row.key for row in last.context["rows"]] == keys[:1]
+        assert (last.context["newest"], last.context["older"]) == (here, "")
+        edit = url("api-key-edit", alice, key_id=keys[0].pk)
+        assert client.get(edit).status_code == 200
+        assert len(client.get(f"{here}?cursor=nothing").context["rows"]) == KEYS_PAGE
 
 
 class TestCreate:

@@ -52,7 +52,7 @@ def text(answer: Any) -> str:
 
 
 def messages(answer: Any) -> list[str]:
-    return [entry.row.message for day in answer.context["days"] for entry in day.entries]
+    return [entry.message for day in answer.context["days"] for entry in day.entries]
 
 
 class TestList:
