@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
@@ -16,7 +17,7 @@ from django.http import HttpRequest
 Rows = QuerySet[Any]
 
 
-class FieldFilter(admin.SimpleListFilter):
+class FieldFilter(admin.SimpleListFilter, ABC):
     """A field to type in.
 
     Attributes:
@@ -49,9 +50,9 @@ class FieldFilter(admin.SimpleListFilter):
         value = self.value()
         return self.narrow(queryset, value) if value else queryset
 
+    @abstractmethod
     def narrow(self, rows: Rows, value: str) -> Rows:
         """The rows that this value lets pass; raises `IncorrectLookupParameters` for a value that is none."""
-        raise NotImplementedError
 
 
 class ChoiceFilter(FieldFilter):

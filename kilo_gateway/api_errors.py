@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class ErrorType(StrEnum):
-    """Every `error_type` that the gateway answers with. `docs/api-errors.md` says what to do about each."""
+    """Every `error_type` that the gateway answers with or keeps in its records; `docs/api-errors.md` explains each."""
 
     AUTHENTICATION_REQUIRED = "authentication_required"
     INVALID_TOKEN = "invalid_token"  # noqa: S105 - a name, not a secret
@@ -48,6 +48,9 @@ class ErrorType(StrEnum):
     NO_FREE_MODELS_AVAILABLE = "no_free_models_available"
     TEMPORARILY_UNAVAILABLE = "temporarily_unavailable"
     UPSTREAM_TIMEOUT = "upstream_timeout"
+    # The upstream's own error, which passes through, and an answer that ends in its middle: there is no body of ours.
+    UPSTREAM_ERROR = "upstream_error"
+    UPSTREAM_BROKE = "upstream_broke"
     INTERNAL_ERROR = "internal_error"
 
 

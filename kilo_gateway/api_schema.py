@@ -18,7 +18,8 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 Shown = type[serializers.Serializer[Any]] | dict[str, Any] | None
 
 CANONICAL_PREFIX: Final = "/api/gateway/v1/"
-IF_MATCH_PATTERN: Final = r'^(\*|"[0-9]{1,18}")$'
+# An answer's ETag becomes a weak one where the answer is compressed on its way.
+IF_MATCH_PATTERN: Final = r'^(\*|(W/)?"[0-9]{1,18}")$'
 
 
 class Tag(StrEnum):

@@ -43,6 +43,11 @@ CSRF_WORDS: Final = (
 )
 
 
+def is_of_the_api(path: str) -> bool:
+    """Whether programs read what is there."""
+    return path == "/api" or path.startswith("/api/")
+
+
 def error_page(
     request: HttpRequest,
     error: GatewayError,
@@ -55,7 +60,7 @@ def error_page(
     Args:
         page: The page that the person was at, which keeps its frame around the error.
     """
-    if request.path.startswith("/api/"):
+    if is_of_the_api(request.path):
         return error_response(error)
     title, advice = words or WORDS.get(error.status) or WORDS[500 if error.status >= 500 else 400]
     headers = {**error.headers, "Cache-Control": "no-store"}

@@ -14,6 +14,7 @@ from byok.providers import base_url_overrides
 from kilo_gateway.api_kinds import ApiKind
 from kilo_gateway.database import DatabaseLimits, data_directory, django_database
 from kilo_gateway.env import Environment, SettingError, kept_secret
+from kilo_gateway.trace_settings import check_trace_settings
 
 env = Environment()
 
@@ -25,9 +26,8 @@ DEBUG = env.flag("DEBUG", default=False)
 BASE_URL = env.url("BASE_URL", f"http://127.0.0.1:{env.integer('PORT', 8000, minimum=1, maximum=65_535)}")
 _base = urlsplit(BASE_URL)
 HTTPS = _base.scheme == "https"
-ALLOWED_HOSTS = list(
-    env.words("ALLOWED_HOSTS", ("*",) if DEBUG else tuple({_base.hostname or "", "localhost", "127.0.0.1", "[::1]"}))
-)
+_host = f"[{_base.hostname}]" if ":" in str(_base.hostname) else str(_base.hostname)
+ALLOWED_HOSTS = list(env.hosts("ALLOWED_HOSTS", ("*",) if DEBUG else tuple({_host, "localhost", "127.0.0.1", "[::1]"})))
 CSRF_TRUSTED_ORIGINS = list(env.origins("CSRF_TRUSTED_ORIGINS", (f"{_base.scheme}://{_base.netloc}",)))
 
 # ---------------------------------------------------------------- secrets
@@ -68,10 +68,11 @@ MIDDLEWARE = [
     "kilo_gateway.middleware.RequestIdMiddleware",
     "kilo_gateway.content_policy.ContentPolicyMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "kilo_gateway.middleware.ApiOverHttpsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.middleware.gzip.GZipMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
+    "kilo_gateway.middleware.HostCheckMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "allauth.account.middleware.AccountMiddleware",
@@ -96,6 +97,7 @@ TEMPLATES = [
         },
     }
 ]
+FORM_RENDERER = "kilo_gateway.ui.renderer.RememberingRenderer"
 STATIC_URL = "/static/"
 STATIC_ROOT = Path(env.text("STATIC_ROOT") or DATA_DIR / "static").expanduser().resolve()
 STATICFILES_DIRS = [BASE_DIR / "static"]
@@ -200,11 +202,15 @@ if _mail:
     EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _mail.user, _mail.password
     EMAIL_USE_SSL, EMAIL_USE_TLS = _mail.is_ssl, _mail.is_starttls
 EMAIL_TIMEOUT = 10
-DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text("EMAIL_FROM", f"Kilo Gateway <no-reply@{_base.hostname}>")
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.sender("EMAIL_FROM", f"Kilo Gateway <no-reply@{_base.hostname}>")
 
 # ---------------------------------------------------------------- web security
-SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
-SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
+_hsts_seconds = env.integer("HSTS_SECONDS", 31_536_000, maximum=10**9)
+_hsts_below = env.flag("HSTS_INCLUDE_SUBDOMAINS", default=False)
+SECURE_HSTS_SECONDS = _hsts_seconds if HTTPS else 0
+# What is below the gateway's name, and the lists that browsers come with, are not the gateway's to decide about.
+SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS and _hsts_below
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 X_FRAME_OPTIONS = "DENY"
@@ -213,8 +219,9 @@ CSRF_FAILURE_VIEW = "kilo_gateway.error_pages.csrf_failure"
 TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
 if TRUSTED_PROXIES:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-# Load balancers ask for these over plain http.
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+# Load balancers ask for the first two over plain http. A client of the API is told instead of led: what it sends first
+# has its key in it, and a redirect would make a GET of a POST.
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^api(/(?!docs/)|$)"]
 DEFAULT_EXCEPTION_REPORTER_FILTER = "kilo_gateway.logs.ReporterFilter"
 
 REST_FRAMEWORK = {
@@ -258,7 +265,9 @@ CATALOG_SYNC = env.flag("CATALOG_SYNC", default=True)
 # ---------------------------------------------------------------- the proxy
 MAX_REQUEST_BYTES = env.integer("MAX_REQUEST_BYTES", 32 * 1024 * 1024, minimum=1024)
 RATE_LIMIT_PER_KEY = env.integer("RATE_LIMIT_PER_KEY", 0)
-HOSTED_WITHOUT_ORGANIZATION = env.flag("HOSTED_WITHOUT_ORGANIZATION", default=True)
+MAX_CONCURRENT_PER_ORGANIZATION = env.integer("MAX_CONCURRENT_PER_ORGANIZATION", 0)
+MAX_CONCURRENT_CUSTOM = env.integer("MAX_CONCURRENT_CUSTOM", max(env.integer("THREADS", 1024, minimum=1) // 4, 1))
+HOSTED_WITHOUT_ORGANIZATION = env.flag("HOSTED_WITHOUT_ORGANIZATION", default=False)
 # For rate limits only. Django's cache stays in the process: nothing that has to be shared is kept in it.
 CACHE_URL = env.redis("CACHE_URL")
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_BYTES
@@ -278,6 +287,7 @@ ORGANIZATION_AUTO_ROLLOUT = env.choice("ORGANIZATION_AUTO_ROLLOUT", "on", ("on",
 
 # ---------------------------------------------------------------- traces
 # What else begins with OTEL_ is read by OpenTelemetry itself.
+check_trace_settings(env)
 OTEL_EXPORTER_OTLP_ENDPOINT = env.url("OTEL_EXPORTER_OTLP_ENDPOINT")
 OTEL_EXPORTER_OTLP_HEADERS = env.text("OTEL_EXPORTER_OTLP_HEADERS")
 

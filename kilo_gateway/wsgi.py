@@ -22,6 +22,7 @@ from django.http import HttpResponse
 from django.urls import is_valid_path
 
 from kilo_gateway.api_errors import ErrorType, GatewayError, outer_error_response
+from kilo_gateway.error_pages import is_of_the_api
 from routing.catalog.background import start_background_sync
 from routing.proxy.reply import Reply
 from routing.proxy.urls import PROXY_VIEWS
@@ -85,7 +86,7 @@ def application(environ: dict[str, Any], start_response: StartResponse) -> Itera
 def _unknown_api_address(environ: dict[str, Any]) -> HttpResponse | None:
     """404 as clients of the API read it: Django's own is a page for people."""
     path = get_path_info(environ)
-    if not path.startswith("/api/") or is_valid_path(path):
+    if not is_of_the_api(path) or is_valid_path(path):
         return None
     error = GatewayError(ErrorType.NOT_FOUND, 404, "There is no such address in this API.")
     return outer_error_response(error, anthropic="/messages" in path)

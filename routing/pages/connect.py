@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+from kilo_gateway import kilo_cli
+
 KEY: Final = "YOUR_API_KEY"
 
 
@@ -50,7 +52,7 @@ def clients(base_url: str, organization_id: UUID, model: str) -> list[Client]:
 
 
 def _kilo_cli(base_url: str, organization_id: UUID, model: str) -> Client:
-    sign_in = f"npm install -g @kilocode/cli\nexport KILO_API_URL={base_url}\nkilo auth login --provider kilo"
+    sign_in = f"npm install -g {kilo_cli.PACKAGE}\nexport KILO_API_URL={base_url}\nkilo auth login --provider kilo"
     ask = f'kilo run --auto --agent plan -m kilo/{model} "say hello"'
     with_key = f"KILO_API_URL={base_url} KILO_API_KEY={KEY} KILO_ORG_ID={organization_id} \\\n  {ask}"
     return Client(

@@ -17,7 +17,9 @@ from routing.usage.sums import usage_scope
 
 @organization_page("usage", methods=("GET",))
 def receipt(request: PageRequest, page: Page, request_id: UUID) -> HttpResponse:
-    """One request of the organization; who may not see everybody's usage sees his own. Four queries at most.
+    """One request of the organization; who may not see everybody's usage sees the decision for another's, and no more.
+
+    Four queries at most.
 
     A page with 404 when there is none: the records of a second may still be on their way, and old ones are pruned.
     """
@@ -25,7 +27,7 @@ def receipt(request: PageRequest, page: Page, request_id: UUID) -> HttpResponse:
     usage_page = f"{organization_path(page.organization.pk)}usage"
     found = usage_receipt(scope, request_id)
     if found is None:
-        context = {"request_id": request_id, "is_own": scope.is_own, "usage_page": usage_page}
+        context = {"request_id": request_id, "usage_page": usage_page}
         return page.render("receipt/none.html", context, status=404)
     record = found.record
     context = {

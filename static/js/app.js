@@ -63,6 +63,9 @@
       if (event.target === dialog && mayLeave(dialog)) dialog.close();
     });
     dialog.showModal();
+    // What has nothing to tab to is scrolled with the keyboard by its own.
+    const body = dialog.querySelector(".overlay-body");
+    if (!body.querySelector("a[href], button, input, select, textarea, summary, [tabindex]")) body.tabIndex = 0;
   }
 
   function closeOverlay() {
@@ -186,7 +189,8 @@
     document.body.append(document.getElementById("toasts"));
   });
   document.addEventListener("htmx:afterSettle", (event) => {
-    const target = event.detail.target;
+    // What was swapped as a whole is gone: the event comes to what has taken its place.
+    const target = event.detail.target.isConnected ? event.detail.target : event.target;
     if (target === overlay()) showOverlay();
     if (target.id === "main") {
       closeOverlay();

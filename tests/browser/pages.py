@@ -25,17 +25,52 @@ class Screen:
 
 
 BELOW = "/organizations/{organization}"
+# Each picture of an invitation takes another one: an address is invited once.
+INVITED = iter(("frank", "grace", "heidi", "ivan"))
+
+
+def own_provider_key(page: Page) -> None:
+    """The account of somebody with a provider key, which is stored when there is none yet."""
+    if page.get_by_role("link", name="Manage").count() == 0:
+        page.get_by_role("link", name="Add (a provider key)").click()
+        page.get_by_label("Provider", exact=True).fill("neuralwatt")
+        page.get_by_label("Key", exact=True).fill("sk-neuralwatt-example-of-a-person")
+        page.get_by_role("button", name="Store key").click()
+        page.get_by_role("link", name="Manage").wait_for()
+
 
 SCREENS = (
     Screen("sign-in", "/accounts/login", who=""),
     Screen("forgotten-password", "/accounts/password/reset", who=""),
     Screen("invitation-none", "/invitations/none", who=""),
     Screen("account", "/account"),
+    Screen("account-provider-keys", "/account", who="dave", act=own_provider_key),
+    Screen(
+        "account-provider-key",
+        "/account",
+        who="dave",
+        act=lambda page: (own_provider_key(page), page.get_by_role("link", name="Manage").click()),
+    ),
+    Screen("account-provider-key-add", "/account/provider-keys/add"),
+    Screen("no-organization", "/", who="staff"),
+    Screen(
+        "form-out-of-date",
+        "/accounts/login",
+        who="",
+        act=lambda page: (
+            page.context.clear_cookies(),
+            page.get_by_label("Email address").fill("alice@example.com"),
+            page.get_by_label("Password").fill("a password"),
+            page.get_by_role("button", name="Sign in").click(),
+            page.get_by_role("heading", name="This form is out of date").wait_for(),
+        ),
+    ),
     Screen("password", "/accounts/password"),
     Screen("password-again", "/accounts/again"),
     Screen("device-code", "/device-auth"),
     Screen("styleguide", "/styleguide", who="staff"),
     Screen("not-found", "/no/such/page", who=""),
+    Screen("admin", "/admin/", who="staff"),
     Screen("admin-audit-log", "/admin/organizations/auditlog/", who="staff"),
     Screen("modes", f"{BELOW}/modes"),
     Screen("modes-member", f"{BELOW}/modes", who="bob"),
@@ -94,8 +129,9 @@ SCREENS = (
         "members-invited",
         f"{BELOW}/members/invite",
         act=lambda page: (
-            page.get_by_label("Email address").fill("frank@example.com"),
+            page.get_by_label("Email address").fill(f"{next(INVITED)}@example.com"),
             page.get_by_role("button", name="Create invitation").click(),
+            page.get_by_text("Hand this link over now").wait_for(),
         ),
     ),
     Screen(
@@ -119,7 +155,10 @@ SCREENS = (
     Screen(
         "model-details",
         f"{BELOW}/providers-and-models?q=sonnet",
-        act=lambda page: page.locator("#models tbody tr:not([hidden]) a").first.click(),
+        act=lambda page: (
+            page.locator("#models tbody tr:not([hidden]) a").first.click(),
+            page.get_by_role("dialog").wait_for(),
+        ),
     ),
     Screen(
         "default-model",
@@ -132,6 +171,16 @@ SCREENS = (
     ),
     Screen("default-model-page", f"{BELOW}/providers-and-models/default-model?to=auto"),
     Screen("data-collection", f"{BELOW}/providers-and-models/data-collection"),
+    Screen(
+        "data-collection-conflict",
+        f"{BELOW}/providers-and-models/data-collection",
+        act=lambda page: (
+            page.locator("[name=routing_version]").evaluate("field => { field.value = 1 }"),
+            page.get_by_label("Deny").check(),
+            page.get_by_role("button", name="Save").click(),
+            page.get_by_role("alert").wait_for(),
+        ),
+    ),
     Screen("spending-limits", f"{BELOW}/providers-and-models/spending-limits", who="carol"),
     Screen("provider-keys", f"{BELOW}/byok"),
     Screen("provider-keys-member", f"{BELOW}/byok", who="bob"),
@@ -160,6 +209,7 @@ SCREENS = (
             page.get_by_label("Base URL", exact=True).fill("https://169.254.169.254/v1"),
             page.get_by_label("Responses").check(),
             page.get_by_role("button", name="Add provider").click(),
+            page.locator("[aria-invalid=true]").wait_for(),
         ),
     ),
     Screen("api-keys", f"{BELOW}/api-keys"),

@@ -85,15 +85,16 @@ def _take(visitors: Visitors, screen: Screen) -> None:
             page.goto(screen.path.format(organization=organization))
             if screen.act is not None:
                 screen.act(page)
+            page.locator(".htmx-request").first.wait_for(state="detached")
             page.wait_for_load_state("networkidle")
             if overflow(page) > 0:
                 visitors.problems.append(f"{screen.name} at {width}: wider than the window by {overflow(page)} px")
             theme = "dark" if dark else "light"
-            visitors.problems += [f"{screen.name} at {width}, {theme}: {barrier}" for barrier in barriers(page)]
             # A hidden caret would be an inline style, which the policy forbids where a swap copies it.
             page.screenshot(
                 path=TARGET / f"{screen.name}-{width}-{theme}.png", full_page=screen.act is None, caret="initial"
             )
+            visitors.problems += [f"{screen.name} at {width}, {theme}: {barrier}" for barrier in barriers(page)]
             visitors.close()
 
 

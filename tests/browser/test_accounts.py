@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import requests
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from tests.organizations.accounts.conftest import totp_code
 from tests.support.browser import NARROW, Visitors, barriers, overflow
@@ -62,7 +62,7 @@ def test_a_second_factor(visitors: Visitors) -> None:
     page.wait_for_url(lambda address: "/accounts/login" not in address)
     page.goto("/accounts/second-factor/set-up")
     page.get_by_label("Password").fill(visitors.gateway.user("dave")["password"])
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Continue").click()
     page.locator(".qr img").wait_for()
     assert page.evaluate("document.querySelector('.qr img').naturalWidth") > 0
     page.get_by_label("Code").fill(totp_code(page.locator("#totp-key").inner_text()))
@@ -72,3 +72,26 @@ def test_a_second_factor(visitors: Visitors) -> None:
     page.goto("/accounts/second-factor/remove")
     page.get_by_role("button", name="Remove it").click()
     page.get_by_role("link", name="Set up").wait_for()
+
+
+@pytest.mark.usefixtures("axe")
+@pytest.mark.parametrize("script", [True, False])
+def test_a_provider_key_of_ones_own(visitors: Visitors, script: bool) -> None:
+    """Stored, tested, looked at and deleted, on a phone."""
+    page = visitors.visit("carol", script=script, width=360)
+    page.goto("/account")
+    page.get_by_role("link", name="Add (a provider key)").click()
+    page.get_by_label("Provider", exact=True).fill("neuralwatt")
+    page.get_by_label("Key", exact=True).fill("sk-of-a-person-1234")
+    page.get_by_role("button", name="Store key").click()
+    expect(page.get_by_text("The key for Neuralwatt is stored")).to_be_visible()
+    page.get_by_role("button", name="Test (Neuralwatt)").click()
+    expect(page.get_by_role("heading", name="Neuralwatt")).to_be_visible()
+    expect(page.get_by_text("works", exact=True)).to_be_visible()
+    assert overflow(page) <= 0
+    if script:
+        assert barriers(page) == []
+    page.get_by_role("link", name="Delete").click()
+    page.get_by_role("button", name="Delete key").click()
+    expect(page.get_by_text("The key for Neuralwatt was deleted.")).to_be_visible()
+    expect(page.get_by_role("link", name="Manage")).to_have_count(0)

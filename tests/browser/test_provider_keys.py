@@ -115,6 +115,18 @@ def test_an_api_key(visitors: Visitors, script: bool) -> None:
     assert answer.status == 401
 
 
+def test_the_first_error_has_the_focus_on_a_whole_page(visitors: Visitors) -> None:
+    """There the first field takes it when the page comes, and the main part is replaced as a whole."""
+    page = visitors.visit("alice")
+    page.goto(f"{below(visitors)}/byok/custom-providers/add")
+    page.get_by_label("Name", exact=True).fill("Lab")
+    page.get_by_label("Base URL", exact=True).fill("https://169.254.169.254/v1")
+    page.get_by_label("Responses").check()
+    page.get_by_label("Id", exact=True).fill("custom-lab")
+    page.get_by_role("button", name="Add provider").click()
+    expect(page.get_by_label("Base URL", exact=True)).to_be_focused()
+
+
 @pytest.mark.usefixtures("axe")
 def test_no_barriers(visitors: Visitors) -> None:
     page = visitors.visit("alice", width=360)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import logging
 import re
@@ -12,6 +13,7 @@ import pytest
 from django.core.exceptions import PermissionDenied
 from django.db import InterfaceError, OperationalError
 from django.http import Http404
+from django.test import Client
 from psycopg_pool import PoolTimeout
 from rest_framework import exceptions
 
@@ -29,9 +31,13 @@ from kilo_gateway.api_errors import (
     outer_error_response,
     temporarily_unavailable,
 )
+from routing.domain.types import RefusalCode
 from tests.support.errors import ANTHROPIC_TYPES, check_error
+from tests.support.inprocess import call
 from tests.support.live import ROOT
 
+# What a form says of a field is for the person in front of it.
+OF_FORMS = {"control_characters"}
 ERROR = GatewayError(ErrorType.INVALID_REQUEST, 400, "Wrong.", code="why")
 
 
@@ -42,8 +48,8 @@ class TestDocumentation:
         text = (ROOT / "docs" / "api-errors.md").read_text(encoding="utf-8")
         _, _, table = text.partition("| `error_type` | status | what to do |\n|---|---|---|\n")
         lines = table.partition("\n\n")[0].splitlines()
-        found = [re.findall(r"^\| `(\w+)`[^|]*\| ([\d, ]+) \| .+ \|$", line)[0] for line in lines]
-        return [(name, [int(status) for status in statuses.split(",")]) for name, statuses in found]
+        found = [re.findall(r"^\| `(\w+)`[^|]*\| ([\d, ]+|the upstream's) \| .+ \|$", line)[0] for line in lines]
+        return [(name, [int(status) for status in re.findall(r"\d+", statuses)]) for name, statuses in found]
 
     def test_every_error_type_has_one_row_and_there_is_no_other(self, rows: list[tuple[str, list[int]]]) -> None:
         assert sorted(name for name, _ in rows) == sorted(ErrorType)
@@ -55,6 +61,21 @@ class TestDocumentation:
         made += [as_gateway_error(error) for error in (exceptions.ParseError(), exceptions.Throttled())]
         for error in made:
             assert error.status in documented[error.error_type]
+
+    def test_every_code_that_the_source_gives_is_in_it(self) -> None:
+        """Whatever is a text in `code=...` of a call, and the closed set of refusals."""
+        text = (ROOT / "docs" / "api-errors.md").read_text(encoding="utf-8")
+        documented = set(re.findall(r"`(\w+)`", text))
+        given: set[str] = set(RefusalCode)
+        for package in ("kilo_gateway", "organizations", "byok", "routing"):
+            for path in (ROOT / package).rglob("*.py"):
+                for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                    if isinstance(node, ast.Call):
+                        codes = [word.value for word in node.keywords if word.arg == "code"]
+                        given |= {str(code.value) for code in codes if isinstance(code, ast.Constant)}
+        given = {code for code in given if code.islower()}
+        assert len(given) > 50
+        assert given - documented - OF_FORMS == set()
 
 
 class TestBody:
@@ -184,3 +205,33 @@ class TestExceptions:
         assert b"canary" not in response.content
         assert b"the-request-id" in response.content
         assert "canary" in caplog.text
+
+
+class TestAddressesOfTheApi:
+    def test_the_first_one_is_no_page(self) -> None:
+        for path in ("/api", "/api/nothing"):
+            answer = call(path, b"", method="GET")
+            assert (answer.status, answer.error_type) == (404, "not_found")
+
+    @pytest.mark.parametrize("path", ["/api/user", "/api/schema/", "/api/organizations/1/members", "/api"])
+    @pytest.mark.parametrize("method", ["GET", "POST"])
+    def test_plain_http_is_refused_and_not_led_elsewhere(
+        self, client: Client, settings: Any, path: str, method: str
+    ) -> None:
+        settings.SECURE_SSL_REDIRECT, settings.BASE_URL = True, "https://gateway.example.com"
+        answer = client.generic(method, path, headers={"Authorization": "Bearer kilo_x"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "https_required")
+        assert "https://gateway.example.com" in answer.json()["message"]
+        assert "Location" not in answer
+        headers = {name.lower(): value for name, value in answer.items()}
+        assert check_error(403, headers, answer.json(), path) == "access_denied"
+
+    def test_browsers_are_led_to_https(self, client: Client, settings: Any) -> None:
+        settings.SECURE_SSL_REDIRECT = True
+        for path in ("/accounts/login", "/api/docs/", "/apiary"):
+            answer = client.get(path)
+            assert (answer.status_code, answer["Location"]) == (301, f"https://testserver{path}")
+
+    def test_over_https_nothing_is_in_the_way(self, client: Client, settings: Any) -> None:
+        settings.SECURE_SSL_REDIRECT = True
+        assert client.get("/api/schema/", secure=True).status_code == 200

@@ -39,6 +39,15 @@ class TestHealthz:
         assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
         assert "no-store" in answer["Cache-Control"]
 
+    def test_it_is_asked_for_by_any_name(self, client: Client, settings: Any) -> None:
+        settings.ALLOWED_HOSTS, settings.SECURE_SSL_REDIRECT = ["gateway.example.com"], True
+        for host in ("10.1.2.3:8000", "[2001:db8::1]:8000", "pod_1.internal"):
+            answer = client.get("/healthz", headers={"Host": host})
+            assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+            assert answer["Content-Length"] == str(len(answer.content))
+            assert client.get("/accounts/login", headers={"Host": host}, secure=True).status_code == 400
+            assert client.get("/healthz/", headers={"Host": host}, secure=True).status_code == 400
+
     @pytest.mark.parametrize("address", ["/healthz", "/readyz"])
     def test_it_is_only_read(self, client: Client, address: str) -> None:
         assert client.post(address).status_code == 405

@@ -7,9 +7,8 @@ without a value, and None, False and "" none at all.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any, Final, cast
 
 from django import template
@@ -17,9 +16,10 @@ from django.forms import BoundField, CheckboxInput, RadioSelect
 from django.forms.utils import flatatt
 from django.template.loader import get_template
 from django.utils.safestring import SafeString
-from django.utils.timesince import timesince, timeuntil
 
 from kilo_gateway.charts import BarChart, Sparkline
+from kilo_gateway.ui.moments import told_moment
+from kilo_gateway.ui.remembered import remembered
 
 register = template.Library()
 
@@ -40,6 +40,31 @@ def _rendered(name: str, given: dict[str, Any]) -> SafeString:
     return cast("SafeString", get_template(name).render(given))
 
 
+# ---------------------------------------------------------------- parts made once
+
+
+@register.simple_tag
+def part(template_name: str, **given: Any) -> SafeString:
+    """A template with these values and nothing else of the page; made once, and again only for other values. What it
+    says may depend on nothing else: not on the time, and it has no form.
+
+    Raises:
+        TypeError: a value can change, or is not compared by all that it holds, such as a row of the database.
+    """
+    return _part(template_name, **given)
+
+
+@register.simple_tag
+def parts(template_name: str, rows: Iterable[object], **given: Any) -> SafeString:
+    """The same for each of many rows, each of which is `one` in the template."""
+    return SafeString("".join([_part(template_name, one=row, **given) for row in rows]))
+
+
+@remembered
+def _part(template_name: str, **given: Any) -> SafeString:
+    return _rendered(template_name, given)
+
+
 def _checked_tone(tone: str) -> str:
     if tone not in TONES:
         raise ValueError(f"there is no tone {tone!r}")
@@ -52,46 +77,58 @@ def _checked_tone(tone: str) -> str:
 @register.simple_tag
 def icon(name: str, *, size: str = "", label: str = "") -> SafeString:
     """A picture of `static/img/icons.svg`; with a label it says something by itself, else it is decoration."""
-    return _icon(name, size, label)
+    return _part("partials/icon.html", name=name, size=size, label=label)
 
 
-@lru_cache(maxsize=512)
-def _icon(name: str, size: str, label: str) -> SafeString:
-    """Made once: a long table has many."""
-    return _rendered("partials/icon.html", {"name": name, "size": size, "label": label})
-
-
-@register.inclusion_tag("partials/badge.html")
-def badge(text: object, tone: str = "neutral", *, icon: str = "", kind: str = "", **given: Any) -> dict[str, Any]:
+@register.simple_tag
+def badge(text: object, tone: str = "neutral", *, icon: str = "", kind: str = "", **given: Any) -> SafeString:
     """A word about a state. `kind="model"` is for model ids."""
-    return {"text": text, "tone": _checked_tone(tone), "icon": icon, "kind": kind, "attributes": attributes(given)}
+    return _badge(text if isinstance(text, str) else str(text), tone, icon, kind, **given)
 
 
-@register.inclusion_tag("partials/avatar.html")
-def avatar(text: str, *, square: bool = False) -> dict[str, Any]:
+@remembered
+def _badge(text: str, tone: str, icon: str, kind: str, **given: Any) -> SafeString:
+    shown = {"text": text, "tone": _checked_tone(tone), "icon": icon, "kind": kind, "attributes": attributes(given)}
+    return _rendered("partials/badge.html", shown)
+
+
+@register.simple_tag
+def avatar(text: str, *, square: bool = False) -> SafeString:
     """The first letters of a name, for the eye only: the name has to stand beside it."""
+    return _avatar(text, square)
+
+
+@remembered
+def _avatar(text: str, square: bool) -> SafeString:  # noqa: FBT001 - what the tag was given
     words = text.replace("@", " ").replace(".", " ").split()
     letters = "".join(word[0] for word in words[:2]) or "?"
-    return {"letters": letters, "square": square, "colour": zlib.crc32(text.encode()) % AVATAR_COLOURS}
+    shown = {"letters": letters, "square": square, "colour": zlib.crc32(text.encode()) % AVATAR_COLOURS}
+    return _rendered("partials/avatar.html", shown)
 
 
-@register.inclusion_tag("partials/moment.html")
-def moment(at: datetime | None, *, empty: str = "never") -> dict[str, Any]:
+@register.simple_tag
+def moment(at: datetime | None, *, empty: str = "never") -> SafeString:
     """How long ago, or in how long, with the exact time in UTC on hover."""
     if at is None:
-        return {"at": None, "empty": empty}
-    now = datetime.now(UTC)
-    is_past = at <= now
-    distance = (timesince(at, now, depth=1) if is_past else timeuntil(at, now, depth=1)).replace("\xa0", " ")
-    told = "just now" if distance.startswith("0 ") else (f"{distance} ago" if is_past else f"in {distance}")
-    return {"at": at.astimezone(UTC), "told": told}
+        return _part("partials/moment.html", at=None, empty=empty)
+    return _part("partials/moment.html", at=at.astimezone(UTC), told=told_moment(at, datetime.now(UTC)))
 
 
 # ---------------------------------------------------------------- controls
 
 
-@register.inclusion_tag("partials/button.html")
-def button(
+@register.simple_tag
+def button(text: str, *, refused: object = "", **given: Any) -> SafeString:
+    """A button, or with `href` a link that looks like one; `_button` says what else it takes.
+
+    Args:
+        refused: Why this person may not: then it does nothing and says so, on hover, on focus and read out.
+    """
+    return _button(text, reason=str(refused), **given)
+
+
+@remembered
+def _button(
     text: str,
     *,
     variant: str = "secondary",
@@ -100,28 +137,26 @@ def button(
     href: str = "",
     type: str = "button",  # noqa: A002 - the attribute's name
     overlay: bool = False,
-    refused: object = "",
+    reason: str = "",
     only_icon: bool = False,
     tip: str = "",
     css: str = "",
     about: str = "",
     **given: Any,
-) -> dict[str, Any]:
-    """A button, or with `href` a link that looks like one.
+) -> SafeString:
+    """What `button` shows.
 
     Args:
         variant: primary, secondary, danger or ghost.
         size: small, wide, or the usual one.
         overlay: The link's page opens above this one; without JavaScript, in its place.
-        refused: Why this person may not: then it does nothing and says so, on hover, on focus and read out.
         about: What the button is about, read out after its text: needed where several have the same text.
         only_icon: The text is for screen readers and for the tip.
-        tip: Where the words of `refused` are: "start", "end", or centred.
+        tip: Where the words of `reason` are: "start", "end", or centred.
     """
     if overlay and href:
         given |= {"hx_get": href, "hx_target": "#overlay", "aria_haspopup": "dialog"}
-    reason = str(refused)
-    return {
+    shown = {
         "text": text,
         "variant": variant,
         "size": size,
@@ -136,6 +171,7 @@ def button(
         "about": about,
         "attributes": attributes(given),
     }
+    return _rendered("partials/button.html", shown)
 
 
 @register.inclusion_tag("partials/field.html")
@@ -160,6 +196,8 @@ def field(bound: BoundField, *, switch: bool = False, grow: bool = False, **give
     return {
         "bound": bound,
         "kind": kind,
+        # One of several is always chosen, be it the one that says nothing.
+        "one_of": isinstance(widget, RadioSelect) and not widget.allow_multiple_selected,
         "noted": [(one, notes.get(str(one.data["value"]), "")) for one in bound] if notes else [],
         "grow": grow,
         "control": bound.as_widget(attrs=attrs),
@@ -207,35 +245,35 @@ def snippet(text: str, *, id: str, label: str, wrap: bool = False) -> dict[str, 
     return {"text": text, "id": id, "label": label, "wrap": wrap}
 
 
-@register.inclusion_tag("partials/tabs.html")
-def tabs(entries: Sequence[Any], current: str, *, label: str, part: str = "") -> dict[str, Any]:
+@register.simple_tag
+def tabs(entries: Sequence[object], current: str, *, label: str, part: str = "") -> SafeString:
     """Links to the parts of a page; each entry has `key`, `label`, `href` and perhaps `count`.
 
     Args:
         part: The id of the element that alone changes, the tabs in it; without JavaScript the page goes there.
     """
-    return {"entries": entries, "current": current, "label": label, "part": part}
+    return _part("partials/tabs.html", entries=tuple(entries), current=current, label=label, part=part)
 
 
-@register.inclusion_tag("partials/pages.html")
-def pages(*, newest: str = "", older: str = "", note: str = "") -> dict[str, Any]:
+@register.simple_tag
+def pages(*, newest: str = "", older: str = "", note: str = "") -> SafeString:
     """The way through a list that is read by cursor."""
-    return {"newest": newest, "older": older, "note": note}
+    return _part("partials/pages.html", newest=newest, older=older, note=note)
 
 
-@register.inclusion_tag("partials/tooltip.html")
-def tooltip(text: str, explanation: str, *, id: str, tip: str = "") -> dict[str, Any]:  # noqa: A002 - the attribute
+@register.simple_tag
+def tooltip(text: str, explanation: str, *, id: str, tip: str = "") -> SafeString:  # noqa: A002 - the attribute
     """A word that explains itself on hover and focus, and to screen readers."""
-    return {"text": text, "explanation": explanation, "id": id, "tip": tip}
+    return _part("partials/tooltip.html", text=text, explanation=explanation, id=id, tip=tip)
 
 
-@register.inclusion_tag("partials/bar_chart.html")
-def bar_chart(chart: BarChart, *, label: str) -> dict[str, Any]:
+@register.simple_tag
+def bar_chart(chart: BarChart, *, label: str) -> SafeString:
     """A chart of `kilo_gateway.charts.bar_chart`; the label says in words what it shows."""
-    return {"chart": chart, "label": label}
+    return _part("partials/bar_chart.html", chart=chart, label=label)
 
 
-@register.inclusion_tag("partials/sparkline.html")
-def sparkline(line: Sparkline, *, label: str) -> dict[str, Any]:
+@register.simple_tag
+def sparkline(line: Sparkline, *, label: str) -> SafeString:
     """A line of `kilo_gateway.charts.sparkline`, as small as a word."""
-    return {"line": line, "label": label}
+    return _part("partials/sparkline.html", line=line, label=label)

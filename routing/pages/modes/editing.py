@@ -123,7 +123,7 @@ def _form_page(page: Page, subject: Subject, values: Mapping[str, Any] | None = 
         )
     form = _bound_form(page, subject, without)
     if form.is_valid():
-        with page.refusals(form, now=lambda: _values_now(page, subject)), _slug_refusals(subject):
+        with page.refusals(form, now=lambda: _values_now(page, subject)), _fields_of_form(subject):
             return page.done(_save(page, form, subject, target), to=page.url("modes"))
     if page.conflict:
         subject = _now(page, subject)
@@ -163,13 +163,15 @@ def _rendered(page: Page, form: ModeForm, subject: Subject, routes: ModeRoutes, 
 
 
 @contextmanager
-def _slug_refusals(subject: Subject) -> Iterator[None]:
-    """What is refused because of the slug belongs to its field."""
+def _fields_of_form(subject: Subject) -> Iterator[None]:
+    """What is refused because of the slug, or of the route, belongs to the field of the form."""
     try:
         yield
     except GatewayError as error:
         if error.code in SLUG_CODES and subject.built_in is None:
             raise invalid("slug", error.message, code=error.code) from None
+        if "route_model" in error.details.get("fields", {}):
+            raise invalid("model", error.message, code=error.code or "") from None
         raise
 
 

@@ -16,9 +16,9 @@ from organizations.modes.config import (
     LONGEST_FILE_REGEX,
     LONGEST_LIMIT_DESCRIPTION,
     EditLimit,
-    file_regex_problem,
     validate_config,
 )
+from organizations.modes.file_regex import file_regex_problem
 from routing.mode_selectors import tools_of
 from routing.pages.targets import TargetField
 
@@ -84,7 +84,7 @@ class ModeForm(forms.Form):
         label="Only files that match",
         required=False,
         max_length=LONGEST_FILE_REGEX,
-        help_text=r"A regular expression for the path, such as \.md$. Empty: any file.",
+        help_text=r"A JavaScript regular expression for the path, such as \.md$. Empty: any file.",
         widget=forms.TextInput({"class": "mono", "autocapitalize": "none", "spellcheck": "false"}),
     )
     file_description = forms.CharField(

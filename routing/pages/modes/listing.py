@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from uuid import UUID
 
 from django.http import HttpResponse
 
-from organizations.pages.frame import Page, PageRequest, Permit, organization_page
+from organizations.pages.frame import Page, PageRequest, organization_page
 from organizations.pages.navigation import organization_path
-from routing.mode_selectors import ModeEntry, modes_overview
+from routing.mode_selectors import ModeEntry, ModeRoute, Tool, modes_overview
 from routing.pages.modes.common import may_take_route
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A mode, and whether this person may delete it."""
+    """A mode as the list shows it.
 
-    entry: ModeEntry
-    delete: Permit
+    Attributes:
+        mode_id: Of a custom mode or an override; None for a built-in mode as it comes.
+        delete_refused: Why this person may not delete it.
+    """
+
+    slug: str
+    name: str
+    description: str
+    is_built_in: bool
+    mode_id: UUID | None
+    tools: tuple[Tool, ...]
+    route: ModeRoute
+    followers: tuple[ModeRoute, ...]
+    delete_refused: str
+
+    @property
+    def is_override(self) -> bool:
+        return self.is_built_in and self.mode_id is not None
 
 
 @organization_page("modes", methods=("GET",))
@@ -36,7 +53,17 @@ def modes(request: PageRequest, page: Page) -> HttpResponse:
 
 
 def _card(page: Page, entry: ModeEntry) -> Card:
-    return Card(entry, may_take_route(page, has_route=entry.route.is_own))
+    return Card(
+        slug=entry.slug,
+        name=entry.name,
+        description=entry.description,
+        is_built_in=entry.built_in is not None,
+        mode_id=entry.row.pk if entry.row else None,
+        tools=tuple(entry.tools),
+        route=entry.route,
+        followers=entry.followers,
+        delete_refused=may_take_route(page, has_route=entry.route.is_own).reason,
+    )
 
 
 def _broken_title(count: int) -> str:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, Final
 
 from django import forms
 
 from kilo_gateway.ui.forms import NotedRadios
+from routing.domain.cost import MICRODOLLARS
 from routing.pages.providers_and_models.rows import FREE, NO_RETENTION, NO_TRAINING, RETAINS, TRAINS
 from routing.pages.targets import TargetField
 from routing.services.spending_limits import MAX_MICRODOLLARS
 
-MICRODOLLARS: Final = 1_000_000
 ALLOWED, DENIED, CHANGED = "allowed", "denied", "changed"
 BEHAVIOURS: Final = (("auto", "Organization Auto"), ("specific", "One model"), ("global", "The installation's default"))
 BEHAVIOURS_TOLD: Final = {
@@ -61,9 +62,17 @@ class FilterForm(forms.Form):
         for name in ("show", "training", "retention", "input", "price"):
             self.fields[name].widget.attrs["data-narrows"] = name
 
+    @cached_property
+    def _chosen(self) -> Mapping[str, str]:
+        """The filters that are set."""
+        given = self.cleaned_data if self.is_bound and self.is_valid() else {}
+        return {name: value for name, value in given.items() if value}
+
     def shows(self, words: str, marks: Iterable[str], *, allowed: bool, changed: bool, of_model: bool) -> bool:
         """Whether a row is shown. Price and input are about models only; what is malformed filters nothing."""
-        chosen: Mapping[str, str] = self.cleaned_data if self.is_bound and self.is_valid() else {}
+        chosen = self._chosen
+        if not chosen:
+            return True
         names = ("training", "retention", "input", "price") if of_model else ("training", "retention")
         state = {ALLOWED: allowed, DENIED: not allowed, CHANGED: changed}.get(chosen.get("show", ""), True)
         return (

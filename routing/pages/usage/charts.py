@@ -115,8 +115,8 @@ class UsageChart:
 
     kind: ChartKind
     chart: BarChart
-    legend: list[Legend]
-    rows: list[tuple[date, str, list[str]]]
+    legend: tuple[Legend, ...]
+    rows: tuple[tuple[date, str, tuple[str, ...]], ...]
     unit: str
     label: str
     is_empty: bool
@@ -147,14 +147,14 @@ def usage_chart(kind: ChartKind, days: Sequence[Group]) -> UsageChart:
     return UsageChart(
         kind=kind,
         chart=bar_chart(columns, shown=kind.scale),
-        legend=[
+        legend=tuple(
             Legend(number, series.label, kind.told(amount))
             for number, (series, amount) in enumerate(zip(kind.series, totals, strict=True), start=1)
-        ],
-        rows=[
-            (first, name, [kind.told(value) for value in found])
+        ),
+        rows=tuple(
+            (first, name, tuple(kind.told(value) for value in found))
             for (first, name, _), found in reversed(list(zip(periods, values, strict=True)))
-        ],
+        ),
         unit=unit,
         label=label,
         is_empty=not any(totals),

@@ -10,6 +10,7 @@ from uuid import UUID
 from django.http import HttpResponse
 
 from kilo_gateway.ui.links import with_query
+from kilo_gateway.ui.moments import told_moment
 from organizations.pages.frame import Page, PageRequest, organization_page
 from routing.models import UsageRecord
 from routing.pages.usage.forms import NONE, Days, RequestsForm
@@ -27,7 +28,12 @@ RESULTS: Final = "requests"
 class RequestRow:
     """One request as a row of the list."""
 
-    record: UsageRecord
+    at: datetime
+    told: str
+    mode: str
+    model: str
+    is_byok: bool
+    error_type: str
     member: str
     href: str
     outcome: str
@@ -89,10 +95,13 @@ def _offer(form: RequestsForm, scope: UsageScope, days: Days) -> None:
 
 
 def _rows(found: RequestPage, path: str) -> list[RequestRow]:
-    return [_row(record, found.emails.get(record.user_id, ""), f"{path}/{record.request_id}") for record in found.rows]
+    now = datetime.now(UTC)
+    return [
+        _row(record, found.emails.get(record.user_id, ""), f"{path}/{record.request_id}", now) for record in found.rows
+    ]
 
 
-def _row(record: UsageRecord, email: str, href: str) -> RequestRow:
+def _row(record: UsageRecord, email: str, href: str, now: datetime) -> RequestRow:
     outcome, tone = "answered", "ok"
     if record.status >= 400:
         outcome, tone = f"failed, {record.status}", "danger"
@@ -101,7 +110,12 @@ def _row(record: UsageRecord, email: str, href: str) -> RequestRow:
     elif record.error_type:
         outcome, tone = "broke off", "warning"
     return RequestRow(
-        record=record,
+        at=record.created_at.astimezone(UTC),
+        told=told_moment(record.created_at, now),
+        mode=record.mode,
+        model=record.resolved_model,
+        is_byok=record.is_byok,
+        error_type=record.error_type,
         member=email or "Former member",
         href=href,
         outcome=outcome,
