@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import resource
 import shutil
 import signal
@@ -13,15 +10,15 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.gateway import Gateway, GatewayManyOrganizations
 from bench.measure import Clock, measure
 from bench.model import CACHE, HERE, QUICK_PLAN, BenchError, MissingToolError, Plan, Result
 from bench.peers import LiteLLM, LiteLLMGranian, Nginx, Portkey
-from bench.processes import Priority, pin_to_load_core, tool_version
+from bench.processes import Priority, pin_to_load_core
 from bench.report import OURS, Run, as_json, markdown, notes, peers, ratio_table, raw_table, verdict_table, verdicts
+from bench.runs import gather_facts, save_results, say, stamp
 from bench.subject import BareUpstream, Subject
 
 LIMIT_SECONDS = 11 * 60.0
@@ -55,24 +52,6 @@ def raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def machine_facts() -> dict[str, str]:
-    """What a reader needs to judge the figures; nothing that tells which machine it was."""
-    model = "unknown"
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            model = line.partition(":")[2].strip()
-            break
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {
-        "processor": f"{model}, {os.cpu_count()} cores",
-        "memory": f"{memory:.0f} GiB",
-        "kernel": f"Linux {platform.release().partition('-')[0]}",
-        "python": platform.python_version(),
-        "wrk": tool_version(["wrk", "--version"], statuses=(0, 1)).partition(" Copyright")[0],
-        "nginx": tool_version(["nginx", "-v"]).removeprefix("nginx version: "),
-    }
-
-
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure this gateway against its peers.")
@@ -94,11 +73,6 @@ def chosen(only: str | None, known: dict[str, Subject]) -> list[Subject]:
     return [known[name] for name in names]
 
 
-def say(text: str) -> None:
-    """Progress, apart from the table."""
-    print(text, file=sys.stderr, flush=True)
-
-
 def install(subject: Subject) -> Result | str:
     """The subject's version, installed if need be; or its result, if that is all there will be."""
     try:
@@ -110,7 +84,7 @@ def install(subject: Subject) -> Result | str:
 
 def execute(plan: Plan, wanted: Sequence[Subject]) -> Run:
     """Install everything, then measure the bare upstream and each subject."""
-    started_at = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    facts = gather_facts(tools=True)
     # Before anything is pinned or timed.
     installed = [(subject, install(subject)) for subject in (BareUpstream(), *wanted)]
     pin_to_load_core()
@@ -130,17 +104,7 @@ def execute(plan: Plan, wanted: Sequence[Subject]) -> Run:
             results.append(result)
             for failure in result.failures:
                 say(f"  {failure}")
-    return Run(started_at, plan, machine_facts(), results)
-
-
-def save(run: Run, directory: Path) -> Path:
-    """Write the results for people and for programs, and say where."""
-    directory.mkdir(parents=True, exist_ok=True)
-    name = run.started_at.removesuffix(" UTC").replace(" ", "T").replace(":", "")
-    file = directory / f"{name}Z.md"
-    file.write_text(markdown(run), encoding="utf-8")
-    file.with_suffix(".json").write_text(json.dumps(as_json(run), indent=1) + "\n", encoding="utf-8")
-    return file
+    return Run(facts.started_at, plan, facts.machine, results)
 
 
 def print_run(run: Run) -> None:
@@ -184,7 +148,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say("bench: interrupted; everything it started was ended")
         return 130
     print_run(run)
-    say(f"results: {save(run, options.results or (CACHE if options.quick else HERE) / 'results')}")
+    folder = options.results or (CACHE if options.quick else HERE) / "results"
+    say(f"results: {save_results(folder, stamp(run.started_at), markdown(run), as_json(run))}")
     return 1 if options.check and any(verdict.met is False for verdict in verdicts(run)) else 0
 
 

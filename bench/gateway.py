@@ -1,26 +1,16 @@
-"""This gateway as a subject: its own database on the load core, one worker on the subject's core.
-
-`python -m bench.gateway DIRECTORY` starts the embedded PostgreSQL, prints its address, and keeps it until standard
-input closes; the harness runs it on the load core, so that PostgreSQL's work is not counted as the gateway's.
-"""
+"""This gateway as a subject."""
 
 from __future__ import annotations
 
 import json
-import signal
-import sys
-import time
-from collections.abc import Mapping
 from pathlib import Path
 
+from bench.installation import Installation
 from bench.model import LOCAL_HOST, ROOT, BenchError, Request, chat_request
 from bench.organizations import MODE, PROVIDER
-from bench.processes import LOAD_CORE, SUBJECT_CORE, Program, bare_environment, free_port, run
+from bench.processes import free_port, run
 from bench.subject import Running, Subject
 
-_DATABASE_LINE = "database-url "
-_DATABASE_SECONDS = 60.0
-_COMMAND_SECONDS = 120.0
 _PATH = "/api/gateway/v1/chat/completions"
 _MODEL = "kilo-auto/org"
 
@@ -37,8 +27,7 @@ class Gateway(Subject):
             "one worker, production settings, usage recorded in PostgreSQL (on the load core)",
             f"{_MODEL}, mode {MODE}, routed to a direct provider; organizations that take turns: {self.organizations}",
         )
-        self._database: Program | None = None
-        self._database_url = ""
+        self._installation: Installation | None = None
         self._keys: list[str] = []
 
     def prepare(self) -> str:
@@ -49,77 +38,41 @@ class Gateway(Subject):
 
     def start(self, directory: Path, upstream_port: int) -> Running:
         directory.mkdir(parents=True, exist_ok=True)
-        kept = directory.parent.parent  # both starts work on one database
-        port = free_port()
-        if self._database is None:
-            self._start_database(kept)
-        environment = self._environment(kept, port, upstream_port)
+        if self._installation is None:
+            self._installation = Installation(directory.parent.parent)  # both starts work on one database
+        installation, port = self._installation, free_port()
+        environment = installation.environment(port, **upstream_settings(upstream_port))
         if not self._keys:
-            self._command(environment, "manage.py", "migrate", "--no-input", "--verbosity", "0")
-            made = self._command(environment, "-m", "bench.organizations", str(self.organizations))
+            installation.migrate()
+            made = installation.command(environment, "-m", "bench.organizations", str(self.organizations))
             self._keys = json.loads(made)
-        program = Program(
-            self.name,
-            [sys.executable, "-m", "kilo_gateway.serve"],
-            log=directory / "gateway.log",
-            core=SUBJECT_CORE,
-            environment=environment,
-            directory=ROOT,
-        )
-        postmaster = int((kept / "data/postgres/postmaster.pid").read_text(encoding="utf-8").split()[0])
+        program = installation.serve(self.name, environment, directory / "gateway.log")
+        postmaster = installation.postmaster
         return Running(program, port, self._requests(stream=False), self._requests(stream=True), [postmaster])
 
     def close(self) -> None:
-        if self._database is not None:
-            self._database.stop()
-        self._database, self._keys = None, []
+        if self._installation is not None:
+            self._installation.close()
+        self._installation, self._keys = None, []
 
     def _requests(self, *, stream: bool) -> list[Request]:
-        headers = [{"Authorization": f"Bearer {key}", "x-kilocode-mode": MODE} for key in self._keys]
-        return [chat_request(_PATH, _MODEL, each, stream=stream) for each in headers]
+        return [completion_request(key, stream=stream) for key in self._keys]
 
-    def _environment(self, directory: Path, port: int, upstream_port: int) -> dict[str, str]:
-        upstream = f"http://{LOCAL_HOST}:{upstream_port}/v1"
-        return bare_environment(
-            directory,
-            {
-                "DATABASE_URL": self._database_url,
-                "DATA_DIR": str(directory / "data"),
-                "HOST": LOCAL_HOST,
-                "PORT": str(port),
-                "WORKERS": "1",
-                "MIGRATE": "0",
-                f"PROVIDER_BASE_URL_{PROVIDER.upper()}": upstream,
-                "OPENROUTER_BASE_URL": upstream,
-                "OPENROUTER_API_KEY": "sk-upstream",
-                "ALLOW_PRIVATE_UPSTREAMS": "1",
-                "CATALOG_SYNC": "0",
-            },
-        )
 
-    @staticmethod
-    def _command(environment: Mapping[str, str], *arguments: str) -> str:
-        command = [sys.executable, *arguments]
-        return run(command, seconds=_COMMAND_SECONDS, directory=ROOT, environment=environment)
+def completion_request(key: str, *, stream: bool = False) -> Request:
+    """What a client of an organization with this key sends."""
+    return chat_request(_PATH, _MODEL, {"Authorization": f"Bearer {key}", "x-kilocode-mode": MODE}, stream=stream)
 
-    def _start_database(self, directory: Path) -> None:
-        log = directory / "database.log"
-        self._database = Program(
-            "database",
-            [sys.executable, "-m", "bench.gateway", str(directory / "data")],
-            log=log,
-            core=LOAD_CORE,
-            directory=ROOT,
-            keep_input_open=True,
-        )
-        deadline = time.monotonic() + _DATABASE_SECONDS
-        while time.monotonic() < deadline and self._database.running:
-            for line in log.read_text(encoding="utf-8").splitlines():
-                if line.startswith(_DATABASE_LINE):
-                    self._database_url = line.removeprefix(_DATABASE_LINE)
-                    return
-            time.sleep(0.1)
-        raise BenchError(f"the database did not start: {self._database.last_words()}")
+
+def upstream_settings(port: int) -> dict[str, str]:
+    """The settings with which all that the organizations' requests may lead to is the upstream on this port."""
+    upstream = f"http://{LOCAL_HOST}:{port}/v1"
+    return {
+        f"PROVIDER_BASE_URL_{PROVIDER.upper()}": upstream,
+        "OPENROUTER_BASE_URL": upstream,
+        "OPENROUTER_API_KEY": "sk-upstream",
+        "ALLOW_PRIVATE_UPSTREAMS": "1",
+    }
 
 
 class GatewayManyOrganizations(Gateway):
@@ -128,17 +81,3 @@ class GatewayManyOrganizations(Gateway):
     name = "ours-64-organizations"
     title = "Kilo Gateway, 64 organizations"
     organizations = 64
-
-
-def main() -> None:
-    """Hold the embedded database until standard input closes."""
-    from kilo_gateway.embedded_postgres import start
-
-    # The server is stopped at a normal exit; the harness being killed must lead to one, too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    print(_DATABASE_LINE + start(Path(sys.argv[1])), flush=True)
-    sys.stdin.read()
-
-
-if __name__ == "__main__":
-    main()

@@ -14,6 +14,9 @@ MODE = "code"
 PROVIDER = "neuralwatt"
 ROUTE = f"{PROVIDER}/bench-model"
 FALLBACK = "kilo-auto/balanced"
+# The first of them.
+ORGANIZATION = "Bench 1"
+OWNER = "owner1@bench.example"
 
 
 def create(number: int) -> str:

@@ -22,6 +22,8 @@ from routing.resolution import forget_everything
 from tests.support.live import Gateway, live_gateway
 from tests.support.tenants import wipe_committed_rows
 
+pytest_plugins = ["tests.support.canaries_plugin"]
+
 
 @pytest.fixture(scope="session")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:

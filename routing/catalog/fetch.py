@@ -6,7 +6,6 @@ import json
 import socket
 import threading
 import time
-from contextlib import suppress
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, Final, Self
@@ -20,6 +19,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, MaxRetryError
 from urllib3.exceptions import TimeoutError as SilenceError
 
+from kilo_gateway.open_sockets import OpenSockets
 from kilo_gateway.secret import Secret
 
 MIB: Final = 1024 * 1024
@@ -46,10 +46,8 @@ class Deadline:
 
     def __init__(self, seconds: float) -> None:
         self._ends_at = time.monotonic() + seconds
-        self._lock = threading.Lock()
-        self._over = False
         self._interrupted = False
-        self._sockets: list[socket.socket] = []
+        self._sockets = OpenSockets()
         self._timer = threading.Timer(seconds, self.expire)
         self._timer.daemon = True
         self._timer.name = "catalog-deadline"
@@ -67,7 +65,7 @@ class Deadline:
     @property
     def remaining_seconds(self) -> float:
         """How long there is still; 0 when it is over."""
-        return 0.0 if self._over else max(self._ends_at - time.monotonic(), 0.0)
+        return 0.0 if self._sockets.is_over else max(self._ends_at - time.monotonic(), 0.0)
 
     @property
     def was_interrupted(self) -> bool:
@@ -81,24 +79,11 @@ class Deadline:
 
     def expire(self) -> None:
         """End all reading now, in whichever thread it happens."""
-        with self._lock:
-            self._over = True
-            sockets, self._sockets = self._sockets, []
-        for open_socket in sockets:
-            with suppress(OSError):
-                open_socket.shutdown(socket.SHUT_RDWR)
-            open_socket.close()
+        self._sockets.shut_down()
 
     def watch(self, new_socket: socket.socket) -> None:
-        """Have a connection shut down at the deadline. The duplicate stays valid when TLS takes the original over."""
-        duplicate = new_socket.dup()
-        with self._lock:
-            if not self._over:
-                self._sockets.append(duplicate)
-                return
-        duplicate.close()
-        new_socket.close()
-        raise TimeoutError("the deadline has passed")
+        """Have a connection shut down at the deadline. Raises TimeoutError when that has passed."""
+        self._sockets.watch(new_socket)
 
 
 class _Adapter(HTTPAdapter):

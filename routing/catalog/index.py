@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
@@ -82,7 +82,21 @@ def compile_index(snapshot: CatalogSnapshot) -> CatalogIndex:
 def _model(entry: Mapping[str, Any], serving: tuple[dict[str, Any], ...]) -> CatalogModel:
     slugs = dict.fromkeys(slug for endpoint in serving if (slug := provider_slug(endpoint["tag"])))
     is_router = entry["id"].startswith("~") or str(entry["architecture"].get("tokenizer")).lower() == "router"
-    return CatalogModel(entry["id"], entry["name"], _pricing(entry["pricing"]), tuple(slugs), is_router)
+    offers = (entry, entry["top_provider"], *serving)
+    return CatalogModel(
+        entry["id"],
+        entry["name"],
+        _pricing(entry["pricing"]),
+        tuple(slugs),
+        is_router,
+        context_length=_largest(offer.get("context_length") for offer in offers),
+        max_output_tokens=_largest(offer.get("max_completion_tokens") for offer in offers),
+    )
+
+
+def _largest(numbers: Iterable[Any]) -> int | None:
+    """A number of which an upstream says nothing, or zero, is not known."""
+    return max((number for number in numbers if number), default=None)
 
 
 def _pricing(stored: Mapping[str, Any]) -> Pricing:

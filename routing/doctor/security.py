@@ -63,6 +63,13 @@ def _found() -> Iterator[Finding | None]:
             "ALLOW_PRIVATE_UPSTREAMS lets organizations send requests into your own network.",
             "Set it to 0 unless every administrator of an organization may do that.",
         )
+    if settings.HOSTED_WITHOUT_ORGANIZATION:
+        yield warned(
+            CHECK,
+            "HOSTED_WITHOUT_ORGANIZATION lets everybody with an API key use hosted models outside of organizations: "
+            "under no model policy, balance or limit, and at your cost.",
+            "Set it to 0 unless everybody may do that.",
+        )
 
 
 def _secret_key() -> Finding | None:

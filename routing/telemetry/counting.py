@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from routing.proxy.usage_writer import Usage
 
-_UPSTREAM_ERRORS: Final = frozenset({"upstream_error", "upstream_broke", ErrorType.UPSTREAM_TIMEOUT.value})
+_UPSTREAM_ERRORS: Final = frozenset({ErrorType.UPSTREAM_ERROR, ErrorType.UPSTREAM_BROKE, ErrorType.UPSTREAM_TIMEOUT})
 _HOSTED: Final = frozenset({"openrouter", "vercel-ai-gateway"})
 _TOKENS: Final = ("input", "output", "cache_read", "cache_write", "reasoning")
 _MS_PER_SECOND: Final = 1000

@@ -146,11 +146,13 @@ class Receipt:
     """One request and the decision that was made for it.
 
     Attributes:
+        is_whole: False when only the decision is for whoever asks: not the person, the outcome and the cost.
         email: Of the person who made it; empty when that person is gone.
         key_name: Of the API key that it was made with; empty when the key is gone.
     """
 
     record: UsageRecord
+    is_whole: bool
     email: str
     key_name: str
 
@@ -172,14 +174,17 @@ class Receipt:
 
 
 def usage_receipt(scope: UsageScope, request_id: UUID) -> Receipt | None:
-    """The request with this id; None where there is none in the scope, or none any more. Three queries at most."""
-    records = UsageRecord.objects.filter(request_id=request_id, organization_id=scope.organization_id)
-    if scope.user_id is not None:
-        records = records.filter(user_id=scope.user_id)
-    record = records.first()
+    """The request of the organization with this id; None where there is none, or none any more. Three queries at most.
+
+    Of a request beyond the scope it is the decision.
+    """
+    record = UsageRecord.objects.filter(request_id=request_id, organization_id=scope.organization_id).first()
     if record is None:
         return None
+    if scope.user_id not in {None, record.user_id}:
+        return Receipt(record, is_whole=False, email="", key_name="")
     key_name = ""
     if record.api_key_id is not None:
         key_name = ApiKey.objects.filter(pk=record.api_key_id).values_list("name", flat=True).first() or ""
-    return Receipt(record, person_emails([record.user_id]).get(record.user_id, ""), key_name)
+    email = person_emails([record.user_id]).get(record.user_id, "")
+    return Receipt(record, is_whole=True, email=email, key_name=key_name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -13,6 +13,14 @@ from tests.support.live import Gateway
 from tests.support.npm import NotInstallableError
 
 SignIn = Callable[[str], KiloCli]
+
+
+@pytest.fixture
+def quiet_upstream(gateway: Gateway) -> Iterator[None]:
+    """An upstream that was told nothing yet, and forgets afterwards what a test told it."""
+    gateway.upstream.clear()
+    yield
+    gateway.upstream.reset_behaviour()
 
 
 @pytest.fixture(scope="session")

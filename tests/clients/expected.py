@@ -10,6 +10,7 @@ from tests.support.live import Gateway
 
 ORGANIZATION_AUTO = "kilo-auto/org"
 FALLBACK_TARGET = "kilo-auto/balanced"
+HELLO: Any = [{"role": "user", "content": "say hello"}]
 
 
 @dataclass(frozen=True, slots=True)

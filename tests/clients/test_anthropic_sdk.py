@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import anthropic
 import pytest
@@ -11,6 +10,7 @@ from anthropic import Anthropic, Omit
 
 from tests.clients.expected import (
     FALLBACK_TARGET,
+    HELLO,
     ORGANIZATION_AUTO,
     ROUTED,
     Expected,
@@ -22,20 +22,13 @@ from tests.clients.expected import (
 )
 from tests.support.live import Gateway
 
-HELLO: Any = [{"role": "user", "content": "say hello"}]
+pytestmark = pytest.mark.usefixtures("quiet_upstream")
 
 
 def connect(gateway: Gateway, key: str, mode: str | None = None) -> Anthropic:
     """A client as the documentation tells people to make it; without retries, so that a test sees each answer."""
     headers = {"x-kilocode-mode": mode} if mode else None
     return Anthropic(base_url=f"{gateway.base_url}/api/gateway", api_key=key, default_headers=headers, max_retries=0)
-
-
-@pytest.fixture(autouse=True)
-def quiet_upstream(gateway: Gateway) -> Iterator[None]:
-    gateway.upstream.clear()
-    yield
-    gateway.upstream.reset_behaviour()
 
 
 @pytest.fixture

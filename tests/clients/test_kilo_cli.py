@@ -18,12 +18,9 @@ from tests.clients.expected import ROUTED, Expected, by_mode, only_completion
 from tests.clients.kilo import KiloCli
 from tests.support.live import Gateway
 
+pytestmark = pytest.mark.usefixtures("quiet_upstream")
+
 ASKED_WITH_A_KEY = {"code", "ask"}
-
-
-@pytest.fixture(autouse=True)
-def quiet_upstream(gateway: Gateway) -> None:
-    gateway.upstream.clear()
 
 
 def fetch(gateway: Gateway, name: str, path: str) -> Any:

@@ -11,6 +11,7 @@ from openai import OpenAI
 
 from tests.clients.expected import (
     FALLBACK_TARGET,
+    HELLO,
     ORGANIZATION_AUTO,
     ROUTED,
     Expected,
@@ -22,20 +23,13 @@ from tests.clients.expected import (
 )
 from tests.support.live import Gateway
 
-HELLO: Any = [{"role": "user", "content": "say hello"}]
+pytestmark = pytest.mark.usefixtures("quiet_upstream")
 
 
 def connect(gateway: Gateway, key: str, mode: str | None = None) -> OpenAI:
     """A client as the documentation tells people to make it; without retries, so that a test sees each answer."""
     headers = {"x-kilocode-mode": mode} if mode else None
     return OpenAI(base_url=f"{gateway.base_url}/api/gateway/v1", api_key=key, default_headers=headers, max_retries=0)
-
-
-@pytest.fixture(autouse=True)
-def quiet_upstream(gateway: Gateway) -> Iterator[None]:
-    gateway.upstream.clear()
-    yield
-    gateway.upstream.reset_behaviour()
 
 
 @pytest.fixture

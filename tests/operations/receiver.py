@@ -12,6 +12,8 @@ from typing import Any, Self
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
+from tests.support.canaries import canaries
+
 
 def value_of(value: AnyValue) -> Any:
     return getattr(value, value.WhichOneof("value") or "string_value")
@@ -43,6 +45,7 @@ class TraceReceiver:
 
     def take(self, path: str, headers: dict[str, str], body: bytes) -> None:
         assert path == "/v1/traces"
+        canaries.search("exported spans", body)
         self.bodies.append(body)
         self.headers.append({name.lower(): value for name, value in headers.items()})
         for of_resource in ExportTraceServiceRequest.FromString(body).resource_spans:

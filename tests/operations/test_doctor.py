@@ -248,6 +248,7 @@ class TestSettings:
             ("SECRET_KEY", "x" * 60, "fail", "SECRET_KEY can be guessed"),
             ("ALLOWED_HOSTS", ["*"], "warn", "any host name"),
             ("ALLOW_PRIVATE_UPSTREAMS", True, "warn", "ALLOW_PRIVATE_UPSTREAMS"),
+            ("HOSTED_WITHOUT_ORGANIZATION", True, "warn", "at your cost"),
         ],
     )
     def test_unsafe(self, settings: Any, name: str, value: Any, level: str, told: str) -> None:

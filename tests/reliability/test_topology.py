@@ -1,4 +1,6 @@
-"""Two gateways on one database behind nginx, as `deploy/` has it: they agree, and one at a time can be replaced."""
+"""Two gateways on one database and one Redis behind nginx, as `deploy/` has it: they agree, and one at a time can be
+replaced.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +8,13 @@ import json
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,8 +24,10 @@ from tests.e2e import wire
 from tests.e2e.lab import PATHS, body_of, eventually
 from tests.reliability.nginx import Nginx, running_nginx
 from tests.support.live import ROOT, Gateway, server_beside
+from tests.support.redis_server import RedisServer
 
 CHAT = PATHS["chat_completions"]
+A_MINUTE = 40
 MODELS = ("anthropic/claude-opus-5", "anthropic/claude-sonnet-5")
 
 
@@ -31,6 +37,7 @@ class Pair:
 
     gateways: list[Gateway]
     nginx: Nginx
+    redis: RedisServer
     stack: ExitStack
 
     @property
@@ -44,8 +51,8 @@ class Pair:
     def user(self, name: str) -> dict[str, Any]:
         return self.gateways[0].user(name)
 
-    def ask(self, url: str, mode: str = "code", **options: Any) -> wire.Reply:
-        key = self.user("alice")["api_key"]
+    def ask(self, url: str, mode: str = "code", who: str = "alice", **options: Any) -> wire.Reply:
+        key = self.user(who)["api_key"]
         return wire.send(url, CHAT, body_of("chat_completions", **options), key, {"x-kilocode-mode": mode}).reply()
 
     def route(self, url: str, mode: str, model: str) -> int:
@@ -68,10 +75,14 @@ class Pair:
 def pair(gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     folder = tmp_path_factory.mktemp("pair")
     with ExitStack() as stack:
-        gateways = [stack.enter_context(server_beside(gateway, folder)) for _ in range(2)]
-        ports = [int(one.environment["PORT"]) for one in gateways]
-        nginx = stack.enter_context(running_nginx(folder / "nginx", ports))
-        yield Pair(gateways, nginx, stack)
+        redis = stack.enter_context(RedisServer(folder))
+        gateways = [stack.enter_context(server_beside(gateway, folder, CACHE_URL=redis.url)) for _ in range(2)]
+        nginx = stack.enter_context(running_nginx(folder / "nginx", _ports(gateways)))
+        yield Pair(gateways, nginx, redis, stack)
+
+
+def _ports(gateways: list[Gateway]) -> list[int]:
+    return [int(one.environment["PORT"]) for one in gateways]
 
 
 def test_what_one_commits_the_other_obeys_at_once(pair: Pair) -> None:
@@ -82,6 +93,21 @@ def test_what_one_commits_the_other_obeys_at_once(pair: Pair) -> None:
         assert pair.route(here, "code", model) == 200
         assert pair.ask(there)["x-kilo-model"] == model
         assert pair.ask(here)["x-kilo-model"] == model
+
+
+def test_a_key_has_one_allowance_whichever_gateway_nginx_chooses(pair: Pair, tmp_path: Path) -> None:
+    """Each of two with a count of its own would let as much pass again."""
+    with ExitStack() as stack:
+        limited = [
+            stack.enter_context(server_beside(one, tmp_path, RATE_LIMIT_PER_KEY=str(A_MINUTE))) for one in pair.gateways
+        ]
+        nginx = stack.enter_context(running_nginx(tmp_path / "nginx", _ports(limited)))
+        started = time.monotonic()
+        statuses = Counter(pair.ask(nginx.url, who="dave").status for _ in range(2 * A_MINUTE))
+        came_in = (time.monotonic() - started) * A_MINUTE / 60
+        assert statuses.keys() == {200, 429}
+        assert A_MINUTE <= statuses[200] <= A_MINUTE + came_in + 1
+        assert len(pair.redis.stored_keys()) == 1
 
 
 def test_streams_come_through_nginx_as_they_are_made(pair: Pair) -> None:

@@ -20,9 +20,11 @@ from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore
 from django.test import override_settings
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Error as PlaywrightError
 
 from organizations.models import User
+from tests.support.canaries import canaries, shown_once
 from tests.support.live import Gateway
 from tests.support.npm import npm_ci
 
@@ -31,6 +33,15 @@ WIDE, NARROW = 1280, 390
 HOW_TO_GET = "a browser is missing: 'apt-get install chromium'"
 # A page or a form that answers 4xx is what some tests are about; the browser logs each.
 EXPECTED_LOG = "Failed to load resource: the server responded with a status of 4"
+
+LOOK = """async (rules) => {
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync(".top, .sticky-bar, .toasts { position: static !important }");
+    document.adoptedStyleSheets = [sheet];
+    const found = await axe.run(document.querySelector("dialog:modal") ?? document, rules);
+    document.adoptedStyleSheets = [];
+    return found;
+}"""
 
 
 class NoBrowserError(Exception):
@@ -80,6 +91,7 @@ class Visitors:
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.problems.append(f"script: {error}"))
         page.on("request", lambda request: self._request(request.url))
+        page.on("requestfinished", _search)
         return page
 
     def _console(self, message: ConsoleMessage) -> None:
@@ -97,6 +109,19 @@ class Visitors:
         for context in self.contexts:
             context.close()
         self.contexts.clear()
+
+
+def _search(request: Request) -> None:
+    """Look for secrets in a page or a part of one, unless the browser has moved on and forgotten it."""
+    if request.resource_type not in {"document", "fetch", "xhr"}:
+        return
+    path = urlsplit(request.url).path
+    try:
+        response = request.response()
+        content = response.body() if response is not None and response.status not in range(300, 400) else b""
+    except PlaywrightError:
+        return
+    canaries.search(f"the answer to {request.method} {path}", content, but=shown_once(request.method, path))
 
 
 def session_of(gateway: Gateway, name: str) -> str:
@@ -122,12 +147,16 @@ def session_of(gateway: Gateway, name: str) -> str:
 
 
 def barriers(page: Page) -> list[str]:
-    """What axe-core finds on the page: rule and elements. Raises NotInstallableError when it cannot be had."""
+    """What axe-core finds on the page: rule and elements. Raises NotInstallableError when it cannot be had.
+
+    Beside an open dialog all is inert, so only the dialog is looked at. What sticks to the edge of the window is put
+    into its place meanwhile: it would count as covering what happens to be scrolled below it.
+    """
     npm_ci(FOLDER)
     # By way of the debugger: the page's policy allows no script of another's.
     page.evaluate((FOLDER / "node_modules" / "axe-core" / "axe.min.js").read_text())
     rules = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
-    found: dict[str, Any] = page.evaluate("(rules) => axe.run(document, rules)", rules)
+    found: dict[str, Any] = page.evaluate(LOOK, rules)
     return [
         f"{violation['id']}: {', '.join(str(node['target']) for node in violation['nodes'][:5])}"
         for violation in found["violations"]

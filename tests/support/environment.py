@@ -30,6 +30,7 @@ for name in (
     "OIDC_CLIENT_SECRET",
     "CACHE_URL",
     "ALLOW_PRIVATE_UPSTREAMS",
+    "HOSTED_WITHOUT_ORGANIZATION",
 ):
     os.environ.pop(name, None)
     os.environ.pop(f"{name}_FILE", None)

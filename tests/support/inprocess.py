@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +14,7 @@ from unittest import mock
 import psycopg
 
 from routing.proxy.connections import Prepared
+from tests.support.canaries import canaries, shown_once
 
 CHAT = "/api/gateway/v1/chat/completions"
 RESPONSES = "/api/gateway/v1/responses"
@@ -34,10 +35,20 @@ class Answer:
         return str(self.json()["error_type"])
 
 
-def call(
+@dataclass
+class Opened:
+    """An answer whose body is read, or left, by the test."""
+
+    status: int
+    headers: dict[str, str]
+    body: Iterable[bytes]
+
+
+@contextmanager
+def opened(
     path: str, body: Any, key: str = "", *, headers: Mapping[str, str] | None = None, method: str = "POST"
-) -> Answer:
-    """One request; a body that is not bytes is sent as JSON."""
+) -> Iterator[Opened]:
+    """One request; a body that is not bytes is sent as JSON. The client leaves with the end of the block."""
     from kilo_gateway.wsgi import application
 
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -67,13 +78,23 @@ def call(
         started.append((status, head))
 
     result = application(environ, start_response)
+    status, head = started[0]
+    where, but = f"the answer to {method} {path}", shown_once(method, path)
+    canaries.search_text(f"a header of {where}", str(head), but=but)
+    pieces = canaries.searched(where, result, but=but)
     try:
-        content = b"".join(result)
+        yield Opened(int(status.split()[0]), {name.lower(): value for name, value in head}, pieces)
     finally:
         if hasattr(result, "close"):
             result.close()
-    status, head = started[0]
-    return Answer(int(status.split()[0]), {name.lower(): value for name, value in head}, content)
+
+
+def call(
+    path: str, body: Any, key: str = "", *, headers: Mapping[str, str] | None = None, method: str = "POST"
+) -> Answer:
+    """One request, and the whole answer to it."""
+    with opened(path, body, key, headers=headers, method=method) as answer:
+        return Answer(answer.status, answer.headers, b"".join(answer.body))
 
 
 def chat(model: str = "kilo-auto/org", **fields: Any) -> dict[str, Any]:

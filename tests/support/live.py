@@ -24,6 +24,7 @@ from psycopg.rows import dict_row
 
 from routing.catalog.bundled import bundled_models
 from routing.demo import DemoUpstream
+from tests.support.canaries import Kind, canaries, printed_by, watched_gateway
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60
@@ -80,7 +81,7 @@ class Gateway:
             return cursor.fetchall() if cursor.description else []
 
     def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        done = subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=ROOT,
             env=self.environment,
@@ -89,6 +90,9 @@ class Gateway:
             timeout=120,
             check=False,
         )
+        command = f"the output of the command {arguments[0]}"
+        canaries.search_text(command, done.stdout + done.stderr, but=printed_by(arguments[0]))
+        return done
 
     def usage(self, request_id: str, *, seconds: float = 5.0) -> dict[str, Any]:
         """The usage record of a request, waiting for the batch that brings it."""
@@ -137,9 +141,11 @@ def running_server(environment: dict[str, str], log_file: Path) -> Iterator[subp
         )
     try:
         wait_until_ready(f"http://127.0.0.1:{environment['PORT']}/readyz", process, log_file)
-        yield process
+        with watched_gateway(environment):
+            yield process
     finally:
         stop(process)
+        canaries.search("a server's log", log_file.read_bytes())
 
 
 def wait_until_ready(url: str, process: subprocess.Popen[bytes], log_file: Path) -> None:
@@ -189,6 +195,14 @@ def live_gateway(folder: Path, *, seeded: bool = True, **settings: str) -> Itera
             if seeded:
                 gateway.seed = seed(gateway)
             yield gateway
+        _search_rows(gateway)
+
+
+def _search_rows(gateway: Gateway) -> None:
+    """The newest rows of what a server writes down of others."""
+    for table in ("organizations_auditlog", "routing_usagerecord"):
+        rows = gateway.sql(f"SELECT to_jsonb(t)::text AS row FROM {table} t ORDER BY created_at DESC LIMIT 10000")
+        canaries.search_text(f"a row of {table}", "\n".join(row["row"] for row in rows))
 
 
 @contextmanager
@@ -208,4 +222,6 @@ def seed(gateway: Gateway) -> dict[str, Any]:
     if done.returncode:
         raise AssertionError(f"seed_demo failed: {done.stderr[-4000:]}")
     shown: dict[str, Any] = json.loads(done.stdout)
+    for user in shown["users"]:
+        canaries.plant(user["password"], Kind.PASSWORD, lasting=True)
     return shown

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -33,7 +34,7 @@ def many_usage_rows(
     hundredth is cancelled, every fourth is with a key of the organization's own, every twentieth has no known price.
     The roll-ups are made along with them, as always.
     """
-    parameters = {
+    parameters: dict[str, Any] = {
         "organizations": list(organization_ids),
         "users": list(user_ids),
         "modes": list(modes),

@@ -12,7 +12,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from tests.support.canaries import Kind, canaries
+
 Json = Any
+# Its own keys, which settings and tests mark as secrets.
+OF_POSTHOG = frozenset({Kind.SETTING, Kind.MARKED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +145,7 @@ def _handler(state: PostHogServer) -> type[BaseHTTPRequestHandler]:
             raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             query = parse_qs(address.query, keep_blank_values=True)
             authorization = self.headers.get("Authorization", "")
+            canaries.search(f"what PostHog is sent at {self.path}", raw, but=OF_POSTHOG)
             request = Recorded(self.command, address.path, query, authorization, json.loads(raw) if raw else None)
             answer = state.answer(request)
             if not answer.hang_up:
