@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import connections
 from psycopg import pq
 
-from routing.proxy.lookout import requests_present, wait_awake
+from routing.proxy.lookout import requests_present, wait_awake, wait_ready
 
 if TYPE_CHECKING:
     from django.db.backends.postgresql.base import DatabaseWrapper
@@ -118,20 +118,30 @@ class Prepared:
 
 
 def _exec_prepared(pgconn: pq.abc.PGconn, name: bytes, parameters: Sequence[bytes]) -> pq.abc.PGresult:
-    """Run a statement and wait for its result: awake for a moment when nobody else needs the processor."""
+    """Run a statement and wait for its result: awake for a moment when nobody else needs the processor.
+
+    A result is fetched only when it is there: libpq would wait for it with Python's lock held, and everybody with it.
+    """
     if not requests_present.is_alone:
         return pgconn.exec_prepared(name, parameters)
     pgconn.send_query_prepared(name, parameters)
-    poller = select.poll()
-    poller.register(pgconn.socket, select.POLLIN)
-    while pgconn.flush() or pgconn.is_busy():
-        if not wait_awake(pgconn.socket):
-            poller.poll()
+    while pgconn.flush():
+        wait_ready(pgconn.socket, select.POLLIN | select.POLLOUT)
         pgconn.consume_input()
-    result, ended = pgconn.get_result(), pgconn.get_result()
-    if result is None or ended is not None:
+    last: pq.abc.PGresult | None = None
+    while (result := _next_result(pgconn)) is not None:
+        last = result
+    if last is None:
         raise psycopg.OperationalError("the database broke off")
-    return result
+    return last
+
+
+def _next_result(pgconn: pq.abc.PGconn) -> pq.abc.PGresult | None:
+    while pgconn.is_busy():
+        if not wait_awake(pgconn.socket):
+            wait_ready(pgconn.socket, select.POLLIN)
+        pgconn.consume_input()
+    return pgconn.get_result()
 
 
 def _checked(connection: psycopg.Connection[Any], result: pq.abc.PGresult) -> pq.abc.PGresult:

@@ -39,6 +39,13 @@ class Presence:
 requests_present: Final = Presence()
 
 
+def wait_ready(descriptor: int, events: int) -> None:
+    """Sleep until one of these events of `select.poll` is there, or the socket's end."""
+    poller = select.poll()
+    poller.register(descriptor, events)
+    poller.poll()
+
+
 def wait_awake(descriptor: int) -> bool:
     """Look at a socket until something has come or it is time to sleep; whether something has come.
 

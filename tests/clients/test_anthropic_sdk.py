@@ -192,7 +192,7 @@ def test_a_direct_model_needs_the_organization_s_credential(gateway: Gateway, ma
 def test_a_direct_provider_without_this_api_is_refused(gateway: Gateway, alice: Anthropic) -> None:
     """Acme has a credential for this provider, which speaks chat completions only."""
     with pytest.raises(anthropic.BadRequestError) as caught:
-        alice.messages.create(model="neuralwatt/kimi-k2", max_tokens=64, messages=HELLO)
+        alice.messages.create(model="neuralwatt/demo-model", max_tokens=64, messages=HELLO)
     refused(caught.value, "api_kind_not_supported", "invalid_request_error")
     assert_no_completion(gateway)
 

@@ -286,8 +286,8 @@ class TestCosts:
 class TestWords:
     """Canaries in prompt, answer, header and keys: nowhere in the database, nowhere in the log."""
 
-    PROMPT = "canary-prompt-5f1c"
-    ANSWER = "canary-answer-9e2d"
+    PROMPT = "told-prompt-5f1c"
+    ANSWER = "told-answer-9e2d"
 
     @pytest.fixture
     def conversation(self, lab: Lab) -> Iterator[None]:
@@ -334,8 +334,8 @@ class TestWords:
     def test_the_search_finds_what_is_there(self, lab: Lab) -> None:
         """A search that finds nothing proves something only if it finds what there is."""
         lab.openrouter.script = answers_whole("chat_completions")
-        lab.usage(lab.ask(headers={"x-kilocode-editorname": "canary-editor-1b7a"}))
-        assert self._found_in_the_database(lab, ["canary-editor-1b7a", SONNET]) == ["canary-editor-1b7a", SONNET]
+        lab.usage(lab.ask(headers={"x-kilocode-editorname": "editor-1b7a"}))
+        assert self._found_in_the_database(lab, ["editor-1b7a", SONNET]) == ["editor-1b7a", SONNET]
 
     @staticmethod
     def _found_in_the_database(lab: Lab, words: list[str]) -> list[str]:

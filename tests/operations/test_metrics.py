@@ -95,12 +95,12 @@ class TestRequests:
         """However many modes and models clients invent, and whoever they are."""
         names = {name for name, _ in samples(watched)}
         for number in range(5):
-            send(watched, mode=f"canary-mode-{number}", model=f"canary-model-{number}")
-            send(watched, mode=f"canary-mode-{number}")
+            send(watched, mode=f"invented-mode-{number}", model=f"invented-model-{number}")
+            send(watched, mode=f"invented-mode-{number}")
         organization = watched.organization("Acme")["id"]
         assert eventually(lambda: total(watched, "kilo_gateway_requests_total", status="404") >= 5)
         text = scrape(watched)
-        assert "canary" not in text
+        assert "invented" not in text
         assert organization not in text
         assert "claude" not in text
         assert {name for name, _ in samples(watched)} >= names

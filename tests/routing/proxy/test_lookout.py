@@ -3,15 +3,41 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from unittest import mock
 
 import psycopg
 import pytest
+from django.db import connection as django_connection
+from psycopg.conninfo import make_conninfo
 
 from routing.proxy import connections
 from routing.proxy.connections import Prepared
 from routing.proxy.lookout import Presence, requests_present, wait_awake
+from tests.support.live import ROOT
+
+LATE_SECONDS = 0.3
+
+
+@contextmanager
+def late_end() -> Iterator[str]:
+    """How to reach PostgreSQL through `tests.support.late_end`."""
+    django_connection.ensure_connection()
+    info = django_connection.connection.info
+    command = [sys.executable, "-m", "tests.support.late_end", info.host, str(info.port), str(LATE_SECONDS)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as between:
+        assert between.stdout is not None
+        port = int(between.stdout.readline())
+        given = {"host": "127.0.0.1", "port": port, "dbname": info.dbname, "user": info.user, "sslmode": "disable"}
+        try:
+            yield make_conninfo(**given, password=info.password or None)
+        finally:
+            between.kill()
 
 
 @pytest.fixture
@@ -65,6 +91,19 @@ class TestPreparedStatement:
     def test_one_that_takes_longer_is_waited_for(self) -> None:
         statement = Prepared("kilo_lookout_slow", "SELECT pg_sleep(0.05), $1::text")
         assert statement.fetch_row([b"done"]) == (b"", b"done")
+
+    def test_who_waits_for_the_end_of_an_answer_holds_nobody_up(self) -> None:
+        """PostgreSQL says first what it has found and then that it is ready; the second may be late."""
+        with late_end() as conninfo, psycopg.connect(conninfo, autocommit=True) as connection:
+            connection.pgconn.prepare(b"kilo_lookout_late", b"SELECT $1::text")
+            with ThreadPoolExecutor(1) as pool:
+                asked = pool.submit(connections._exec_prepared, connection.pgconn, b"kilo_lookout_late", [b"x"])
+                turns = 0
+                while not asked.done():
+                    time.sleep(LATE_SECONDS / 50)
+                    turns += 1
+            assert asked.result().get_value(0, 0) == b"x"
+        assert turns > 5
 
     def test_a_failure_is_the_same_failure(self) -> None:
         statement = Prepared("kilo_lookout_fails", "SELECT 1 / $1::int")
