@@ -24,8 +24,8 @@ from byok.addresses import ForbiddenAddress, connect_checked
 from byok.providers import Headers, KeyStyle, Provider
 from kilo_gateway.open_sockets import OpenSockets
 from kilo_gateway.secret import Secret
+from kilo_gateway.version import USER_AGENT
 
-USER_AGENT: Final = "kilo-gateway/0.1"
 _PIECE_BYTES: Final = 64 * 1024
 
 

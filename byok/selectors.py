@@ -126,14 +126,20 @@ def owner_of(row: Credential) -> SecretOwner:
 
 
 def _stored(row: Credential) -> StoredCredential:
-    offered = row.offered_models
-    return StoredCredential(
-        id=row.id,
-        owner=owner_of(row),
-        provider_id=row.provider,
-        sealed=SealedSecret(key_id=row.key_id, ciphertext=bytes(row.ciphertext)),
-        offered_models=None if offered is None else tuple(str(model) for model in offered),
-    )
+    sealed = SealedSecret(key_id=row.key_id, ciphertext=bytes(row.ciphertext))
+    return stored_credential(row.id, owner_of(row), row.provider, sealed, row.offered_models)
+
+
+def stored_credential(
+    credential_id: UUID,
+    owner: SecretOwner,
+    provider_id: str,
+    sealed: SealedSecret,
+    offered_models: Sequence[object] | None,
+) -> StoredCredential:
+    """What the columns of a row say."""
+    offered = None if offered_models is None else tuple(str(model) for model in offered_models)
+    return StoredCredential(credential_id, owner, provider_id, sealed, offered)
 
 
 def has_been_elsewhere(organization_id: UUID, provider: Provider) -> bool:

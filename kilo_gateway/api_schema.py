@@ -110,6 +110,8 @@ class Kind(Enum):
     QUESTION = (400, 401, 403, 404, 409, 413, 415, 503)
     # Takes `If-Match`.
     WRITE = (400, 401, 403, 404, 409, 412, 413, 415, 503)
+    # The same, and what it says may be asked only so often.
+    LIMITED_WRITE = (400, 401, 403, 404, 409, 412, 413, 415, 429, 503)
     # Streams, if it is asked to.
     MODEL_REQUEST = (400, 401, 402, 403, 404, 413, 429, 502, 503, 504)
     # For whoever has no credential yet.
@@ -143,6 +145,7 @@ _IF_MATCH = OpenApiParameter(
 )
 
 # How to sign in, where it is not as the view's authentication classes say. It goes into the schema as it is.
+_TAKES_IF_MATCH: Final = frozenset({Kind.WRITE, Kind.LIMITED_WRITE})
 _AUTH: Final[Mapping[Kind, Any]] = {Kind.MODEL_REQUEST: [{ApiKeyScheme.name: []}], Kind.OPEN: [{}]}
 
 
@@ -177,7 +180,7 @@ def described(
     if files:
         answers = {(status, media_type): OpenApiResponse(answer, description="A file.") for media_type in files}
     failures = {code: OpenApiResponse(ErrorSerializer, description=_FAILURES[code]) for code in kind.value}
-    added = [*parameters, *([_ETAG] if has_version else []), *([_IF_MATCH] if kind is Kind.WRITE else [])]
+    added = [*parameters, *([_ETAG] if has_version else []), *([_IF_MATCH] if kind in _TAKES_IF_MATCH else [])]
     return extend_schema(
         operation_id=name,
         summary=summary,

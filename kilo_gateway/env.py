@@ -27,6 +27,7 @@ MISCONFIGURED = 78
 
 # What may stand in `ALLOWED_HOSTS`, of which a name with a dot in front stands for all names below it as well.
 _HOST = re.compile(r"\*|\.?[a-z0-9-]+(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\]", re.IGNORECASE)
+_DOMAIN = re.compile(r"[^\s@/:*.]+(\.[^\s@/:*.]+)*")
 _EMAIL_ADDRESS = re.compile(r"[^\s@<>()\",;:\\\[\]]+@[^\s@<>()\",;:\\]+")
 
 Network = IPv4Network | IPv6Network
@@ -119,6 +120,13 @@ class Environment:
         if self.text(name) and not (hosts and all(_HOST.fullmatch(host) for host in hosts)):
             raise SettingError(f"{name} must list host names such as gateway.example.com, without a scheme or a port.")
         return hosts
+
+    def domains(self, name: str) -> frozenset[str]:
+        """A comma-separated list of the domains of email addresses, in small letters."""
+        domains = frozenset(word.lower() for word in self.words(name))
+        if not all(_DOMAIN.fullmatch(domain) for domain in domains):
+            raise SettingError(f"{name} must list domains such as example.com, without an @ or a *.")
+        return domains
 
     def words(self, name: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
         """A comma-separated list."""

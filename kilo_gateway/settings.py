@@ -15,6 +15,7 @@ from kilo_gateway.api_kinds import ApiKind
 from kilo_gateway.database import DatabaseLimits, data_directory, django_database
 from kilo_gateway.env import Environment, SettingError, kept_secret
 from kilo_gateway.trace_settings import check_trace_settings
+from kilo_gateway.version import VERSION
 
 env = Environment()
 
@@ -187,7 +188,7 @@ OIDC_ISSUER = env.url("OIDC_ISSUER")
 OIDC_CLIENT_ID = env.text("OIDC_CLIENT_ID")
 OIDC_CLIENT_SECRET = env.text("OIDC_CLIENT_SECRET")
 OIDC_NAME = env.text("OIDC_NAME", "single sign-on")
-OIDC_EMAIL_DOMAINS = frozenset(domain.lower() for domain in env.words("OIDC_EMAIL_DOMAINS"))
+OIDC_EMAIL_DOMAINS = env.domains("OIDC_EMAIL_DOMAINS")
 OIDC_TRUST_EMAIL = env.flag("OIDC_TRUST_EMAIL", default=False)
 if OIDC_ISSUER and not (OIDC_CLIENT_ID and OIDC_CLIENT_SECRET):
     raise SettingError("OIDC_CLIENT_ID and OIDC_CLIENT_SECRET are missing: OIDC_ISSUER needs both.")
@@ -239,7 +240,7 @@ SPECTACULAR_SETTINGS = {
         "Model requests in three formats, what clients read, and the management of an organization. Errors of all of "
         "them have one body, which `docs/api-errors.md` explains."
     ),
-    "VERSION": "0.1.0",
+    "VERSION": VERSION,
     "SCHEMA_PATH_PREFIX": r"/api",
     "COMPONENT_SPLIT_REQUEST": True,
     # It stands in fields of several names.

@@ -22,6 +22,7 @@ PAGE: Final = 100
 # So many rows are looked through for one page, where no index knows which of them match.
 WINDOW: Final = 20_000
 BATCH: Final = 1_000
+_LISTED: Final = ("sequence", "created_at", "action", "actor_id", "actor_email", "actor_name", "via", "message", "hash")
 # Rows are numbered in the order of their writing; the clocks of the hosts that wrote them may differ by this much.
 CLOCKS_DIFFER_BY: Final = timedelta(minutes=5)
 
@@ -98,17 +99,39 @@ def chain_head(organization_id: UUID) -> ChainHead:
     return ChainHead(*found) if found else ChainHead()
 
 
-def audit_page(organization_id: UUID, wanted: AuditFilter, *, cursor: int | None = None) -> AuditPage:
-    """The newest wanted rows, or those older than the one with the number `cursor`. Four queries at most."""
+def audit_page(
+    organization_id: UUID, wanted: AuditFilter, *, cursor: int | None = None, is_brief: bool = False
+) -> AuditPage:
+    """The newest wanted rows, or those older than the one with the number `cursor`. Four queries at most, one for the
+    newest of all rows.
+
+    Args:
+        is_brief: The rows are read without what was changed and all else that a list does not show.
+    """
+    if cursor is None and wanted == AuditFilter():
+        rows = _read(AuditLog.objects.filter(organization_id=organization_id), is_brief=is_brief)
+        head = ChainHead(rows[0].sequence, rows[0].hash) if rows else ChainHead()
+        return _cut(rows, None, head)
     head = chain_head(organization_id)
     low, high = _range(organization_id, wanted, head)
     if cursor is not None:
         high = min(high, cursor - 1)
     edge = low if wanted.has_index else max(low, high - WINDOW + 1)
-    rows = list(_matching(organization_id, wanted, edge, high).order_by("-sequence")[: PAGE + 1])
+    rows = _read(_matching(organization_id, wanted, edge, high), is_brief=is_brief)
+    return _cut(rows, edge if edge > low else None, head)
+
+
+def _read(rows: QuerySet[AuditLog], *, is_brief: bool) -> list[AuditLog]:
+    """The newest ones of a page, and one more."""
+    newest = rows.order_by("-sequence")
+    return list((newest.only(*_LISTED) if is_brief else newest)[: PAGE + 1])
+
+
+def _cut(rows: list[AuditLog], older: int | None, head: ChainHead) -> AuditPage:
+    """What fits on a page; `older` leads on where that is all of them."""
     if len(rows) > PAGE:
         return AuditPage(rows[:PAGE], rows[PAGE - 1].sequence, head)
-    return AuditPage(rows, edge if edge > low else None, head)
+    return AuditPage(rows, older, head)
 
 
 def audit_entry(organization_id: UUID, sequence: int) -> AuditEntry | None:

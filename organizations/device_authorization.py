@@ -24,6 +24,7 @@ from organizations.api_keys import api_key_create
 from organizations.attempts import Limit, network_of
 from organizations.models import AuditAction, DeviceAuthorization, DeviceState, Scope, User, Via
 from organizations.refusals import conflict
+from organizations.services import lock_same_user, lock_user
 
 # Consonants only: no letter looks like a digit, and no code is a word. Twelve of them are 51 bits.
 ALPHABET: Final = "BCDFGHJKLMNPQRSTVWXZ"
@@ -110,8 +111,10 @@ def device_authorization_take(*, code: str, address: str | None) -> Taken | Devi
     if row.state(_now()) is not DeviceState.APPROVED:
         return row.state(_now())
     with transaction.atomic():
-        row = DeviceAuthorization.objects.select_for_update(of=("self",)).select_related("user").get(pk=row.pk)
-        state, user = row.state(_now()), row.user
+        # The person before the code; who has approved it does not change any more.
+        user = lock_user(row.user_id) if row.user_id is not None else None
+        row = DeviceAuthorization.objects.select_for_update().get(pk=row.pk)
+        state = row.state(_now())
         if state is not DeviceState.APPROVED or user is None:
             return state
         if not user.is_active:
@@ -142,10 +145,12 @@ def device_authorization_answer(*, code: str, user: User, address: str | None, a
     """Let the program act for this person, or not. An approval is noted in the audit log.
 
     Raises:
-        GatewayError: 409 `not_pending` when there is nothing (any more) to answer; 429 as above.
+        GatewayError: 409 `not_pending` when there is nothing (any more) to answer; 429 as above; 401 `signed_out` when
+            the person's access has ended since he was let in.
     """
     found = _found(code, address)
     with transaction.atomic():
+        lock_same_user(user)
         row = DeviceAuthorization.objects.select_for_update().filter(pk=found.pk).first() if found else None
         now = _now()
         if row is None or row.state(now) is not DeviceState.PENDING:

@@ -19,7 +19,7 @@ from organizations.acting import Acting
 from organizations.models import AuditAction, AuditLog, Membership, Organization, Role
 from organizations.permissions import Ability, may
 from organizations.refusals import moved_on, role_required
-from organizations.services import lock_organization
+from organizations.services import lock_organization, lock_same_user
 
 
 @dataclass(slots=True)
@@ -70,14 +70,19 @@ class Change:
 
 
 @contextmanager
-def changing(organization_id: UUID, acting: Acting) -> Iterator[Change]:
+def changing(organization_id: UUID, acting: Acting, *, for_oneself: bool = False) -> Iterator[Change]:
     """One transaction that first locks the organization's row, then reads the role of the acting person.
+
+    Args:
+        for_oneself: What is made lets the acting person in, so his own row is locked before, and read again.
 
     Raises:
         Http404: no such organization, or the person does not belong to it (any more).
-        GatewayError: 412 when the routing version is not the expected one.
+        GatewayError: 412 when the routing version is not the expected one; 401 of `lock_same_user`.
     """
     with transaction.atomic():
+        if for_oneself and acting.user is not None:
+            lock_same_user(acting.user)
         try:
             organization = lock_organization(organization_id)
         except Organization.DoesNotExist:

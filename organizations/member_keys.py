@@ -51,14 +51,15 @@ def member_key_create(
         key_id: Chosen by who asks, so that asking twice makes one key.
 
     Raises:
-        GatewayError: 409 `api_key_exists` when there is a key with this id, besides what is said above.
+        GatewayError: 409 `api_key_exists` when there is a key with this id, and 401 `signed_out` when the person's
+            access has ended since he was let in, besides what is said above.
     """
     if acting.user is None:
         raise role_required("A key is made by the person whose it is.")
     if expires_at is not None and expires_at <= datetime.now(UTC):
         raise invalid("expires_at", "It must be in the future.")
     mode = _valid_mode(default_mode)
-    with changing(organization_id, acting) as change:
+    with changing(organization_id, acting, for_oneself=True) as change:
         change.require(Ability.OWN_API_KEYS, OWN_KEYS)
         if key_id is not None and ApiKey.objects.filter(pk=key_id).exists():
             raise conflict(MADE_BEFORE, code="api_key_exists")

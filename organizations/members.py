@@ -29,6 +29,7 @@ from kilo_gateway.api_errors import ErrorType, GatewayError
 from kilo_gateway.secret import Secret
 from organizations import audit
 from organizations.acting import Acting
+from organizations.attempts import Limit
 from organizations.frame import Change, changing
 from organizations.models import ApiKey, AuditAction, Invitation, Membership, Organization, Role, User, Via
 from organizations.permissions import Ability, may
@@ -41,6 +42,8 @@ OWNERS_CHANGE_OWNERS: Final = "Only owners change owners."
 INVITATION_DAYS: Final = 7
 MAX_EMAIL_LENGTH: Final = 254
 MAX_TOKEN_LENGTH: Final = 200
+# Addresses that nobody could be added with: who tries many learns who has an account in other organizations.
+_UNKNOWN_ADDRESSES: Final = Limit("member-add/unknown", 20, 3600)
 
 
 # ---------------------------------------------------------------- members
@@ -53,18 +56,23 @@ def member_add(*, organization_id: UUID, acting: Acting, email: str, role: Role)
     invitation of the address is in the way, as it is of another invitation.
 
     Raises:
-        GatewayError: 404 `no_such_account` when there is none that can be added. It says no more than an invitation's
-            link does, which asks for a password where there is no account yet.
+        GatewayError: 404 `no_such_account` when there is none that can be added, which is counted; after 20 of them in
+            an hour 429 `too_many_unknown_addresses` for every address, of somebody who could be added as well.
     """
     address = _valid_email(email)
     with changing(organization_id, acting) as change:
         _require_newcomer(change, address, role)
+        expired = _expired_invitation(change, address)
+        _require_known_addresses(change)
         user = User.objects.filter(email=address, is_active=True, email_proven_at__isnull=False).first()
-        if user is None:
-            raise GatewayError(
-                ErrorType.NOT_FOUND, 404, f"There is no account of {address} to add. Invite it.", code="no_such_account"
-            )
-        return membership_add(organization=change.organization, user=user, role=role, actor=acting.actor)
+        if user is not None:
+            _give_way(change, expired)
+            return membership_add(organization=change.organization, user=user, role=role, actor=acting.actor)
+        _UNKNOWN_ADDRESSES.allows(str(organization_id))
+    # After the transaction, which has counted it and written nothing else.
+    raise GatewayError(
+        ErrorType.NOT_FOUND, 404, f"There is no account of {address} to add. Invite it.", code="no_such_account"
+    )
 
 
 def member_role_change(*, organization_id: UUID, acting: Acting, user_id: UUID, role: Role) -> Membership:
@@ -133,13 +141,24 @@ def _member(change: Change, user_id: UUID) -> Membership:
 
 
 def _require_newcomer(change: Change, email: str, role: Role) -> None:
-    """Whether the acting person may let this address in with this role, and nothing is in the way."""
+    """Whether the acting person may let this address in with this role, and it is no member's."""
     change.require(Ability.MANAGE_MEMBERS, ADMINS_MANAGE)
     if role == Role.OWNER:
         _require_owner(change)
     if Membership.objects.filter(organization=change.organization, user__email=email).exists():
         raise conflict(f"{email} is a member already.", code="already_member")
-    _clear_way(change, email)
+
+
+def _require_known_addresses(change: Change) -> None:
+    """Under the lock of the organization, so that those who try at the same time are counted one after the other."""
+    if _UNKNOWN_ADDRESSES.is_reached(str(change.organization.pk)):
+        raise GatewayError(
+            ErrorType.RATE_LIMITED,
+            429,
+            "Too many addresses that nobody could be added with. Invite them, or try again in an hour.",
+            code="too_many_unknown_addresses",
+            headers={"Retry-After": str(_UNKNOWN_ADDRESSES.seconds)},
+        )
 
 
 def _require_owner(change: Change) -> None:
@@ -182,6 +201,7 @@ def invitation_create(*, organization_id: UUID, acting: Acting, email: str, role
     address = _valid_email(email)
     with changing(organization_id, acting) as change:
         _require_newcomer(change, address, role)
+        _give_way(change, _expired_invitation(change, address))
         token = Secret(secrets.token_urlsafe(32))
         row = Invitation(
             organization=change.organization,
@@ -247,7 +267,8 @@ def _accept(found: Invitation, user: User, actor: audit.Actor) -> Membership:
 def invitation_register(*, token: str, name: str, password: Secret, address: str | None) -> User:
     """Make an account for who was invited and has none, and let him join.
 
-    The token does not prove the email address: whoever sent the invitation has it as well.
+    The token does not prove the email address: whoever sent the invitation has it as well. The organization is locked
+    before the account is noted: nobody waits for one who holds the chain of the rows that belong to none.
 
     Raises:
         Http404: no invitation has this token.
@@ -255,6 +276,7 @@ def invitation_register(*, token: str, name: str, password: Secret, address: str
         ValidationError: the name is no valid one, or the address has an account by now.
     """
     found = _invitation(token_hash=token_hash(token[:MAX_TOKEN_LENGTH]))
+    lock_organization(found.organization_id)
     _require_open(found)
     invited = audit.Actor(via=Via.WEB, email=found.email, name=name.strip(), address=address)
     user = user_create(email=found.email, name=name, password=password, actor=invited, email_is_proven=False)
@@ -274,6 +296,8 @@ def invited_person_create(*, email: str, name: str, address: str | None) -> User
     invitations = list(open_ones)
     if not invitations:
         return None
+    for invitation in invitations:
+        lock_organization(invitation.organization_id)
     invited = audit.Actor(via=Via.WEB, email=email, name=name, address=address)
     user = user_create(email=email, name=name, password=None, actor=invited)
     for invitation in invitations:
@@ -314,14 +338,17 @@ def _valid_email(email: str) -> str:
     return address
 
 
-def _clear_way(change: Change, email: str) -> None:
-    """An open invitation is in the way of another one, unless it has expired: then it ends here."""
+def _expired_invitation(change: Change, email: str) -> Invitation | None:
+    """The expired invitation of an address that is yet to end; raises 409 for one that is good, and in the way."""
     row = _open_invitations(change).filter(email=email).first()
-    if row is None:
-        return
-    if row.expires_at > _now():
+    if row is not None and row.expires_at > _now():
         raise conflict(f"{email} has been invited. Revoke that invitation first.", code="already_invited")
-    _revoke(change, row, f"Invitation of {row.email} had expired and gave way to another")
+    return row
+
+
+def _give_way(change: Change, expired: Invitation | None) -> None:
+    if expired is not None:
+        _revoke(change, expired, f"Invitation of {expired.email} had expired and gave way to another")
 
 
 def _open_invitations(change: Change) -> QuerySet[Invitation]:

@@ -25,6 +25,12 @@ def members_of(organization_id: UUID) -> list[Membership]:
     return list(memberships.select_related("user").order_by("user__email"))
 
 
+def addresses_of(organization_id: UUID) -> list[tuple[str, str]]:
+    """The email address and the name of each member, by address. One query."""
+    rows = Membership.objects.filter(organization_id=organization_id).order_by("user__email")
+    return list(rows.values_list("user__email", "user__name"))
+
+
 def open_invitations_of(organization_id: UUID) -> list[Invitation]:
     """The invitations that were neither accepted nor revoked, expired ones included, newest first. One query."""
     invitations = Invitation.objects.filter(organization_id=organization_id, accepted_at=None, revoked_at=None)

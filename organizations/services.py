@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 from django.db import transaction
 
+from kilo_gateway.api_errors import ErrorType, GatewayError
 from organizations import audit
 from organizations.models import (
     ApiKey,
@@ -125,6 +126,33 @@ def lock_organization(organization_id: UUID) -> Organization:
     return Organization.objects.select_for_update(no_key=True).get(pk=organization_id)
 
 
+def lock_user(user_id: UUID) -> User:
+    """The person's row, locked until the transaction ends: every change of an account and of what it owns starts here.
+
+    Before the lock of any organization. `FOR NO KEY UPDATE`, as for those. Raises `User.DoesNotExist`.
+    """
+    return User.objects.select_for_update(no_key=True).get(pk=user_id)
+
+
+def lock_same_user(user: User) -> User:
+    """The locked row of somebody who acts, and may still: whose account this is was not shown since he was let in.
+
+    What is written under this lock is seen by whoever proves the address later, and ended with all the rest.
+
+    Raises:
+        GatewayError: 401 `signed_out`: the address was proven meanwhile, or the account is closed or gone.
+    """
+    locked = User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()
+    if locked is None or not locked.is_active or locked.email_proven_at != user.email_proven_at:
+        raise GatewayError(
+            ErrorType.AUTHENTICATION_REQUIRED,
+            401,
+            "Your access has ended meanwhile, and nothing was changed. Sign in again.",
+            code="signed_out",
+        )
+    return locked
+
+
 def settings_version_keep(organization: Organization, actor: audit.Actor, row: AuditLog) -> None:
     """Keep the settings of a locked organization as the version that it is at now."""
     SettingsVersion.objects.create(
@@ -139,9 +167,14 @@ def settings_version_keep(organization: Organization, actor: audit.Actor, row: A
 
 @transaction.atomic
 def api_key_revoke(*, key: ApiKey, actor: audit.Actor) -> None:
-    """End a key for good; nothing happens to one that has been revoked."""
+    """End a key for good; nothing happens to one that has been revoked.
+
+    Takes the lock of its organization, or of its person when it is bound to none.
+    """
     if key.organization_id is not None:
         lock_organization(key.organization_id)
+    else:
+        lock_user(key.user_id)
     locked = ApiKey.objects.select_for_update().get(pk=key.pk)
     if locked.revoked_at is not None:
         return

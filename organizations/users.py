@@ -14,7 +14,7 @@ from django.utils import timezone
 from kilo_gateway.secret import Secret
 from organizations import audit
 from organizations.models import ApiKey, AuditAction, DeviceAuthorization, User
-from organizations.services import api_key_revoke
+from organizations.services import api_key_revoke, lock_same_user, lock_user
 from organizations.signals import email_proven
 
 
@@ -67,7 +67,7 @@ def user_update(
     Raises:
         ValidationError: it would take the acting person's own access away, so that nobody is left who can undo it.
     """
-    user = User.objects.select_for_update().get(pk=user_id)
+    user = lock_user(user_id)
     before = _state(user)
     user.name, user.is_active, user.is_staff = name.strip(), is_active, is_staff
     if user.pk == actor.id and not (is_active and is_staff):
@@ -107,7 +107,7 @@ def user_rename(*, user_id: UUID, name: str, actor: audit.Actor) -> User:
     Raises:
         ValidationError: the name is no valid one.
     """
-    user = User.objects.select_for_update().get(pk=user_id)
+    user = lock_user(user_id)
     before, user.name = user.name, name.strip()
     if user.name == before:
         return user
@@ -119,7 +119,12 @@ def user_rename(*, user_id: UUID, name: str, actor: audit.Actor) -> User:
 
 @transaction.atomic
 def user_password_set(*, user: User, password: Secret, actor: audit.Actor) -> None:
-    """Replace a person's password by one that the caller has judged good enough. All sessions but the caller's end."""
+    """Replace a person's password by one that the caller has judged good enough. All sessions but the caller's end.
+
+    Raises:
+        GatewayError: 401 `signed_out` when the person's access has ended since he was let in.
+    """
+    lock_same_user(user)
     user.set_password(password.reveal())
     user.save(update_fields=["password"])
     _record_update(user, actor, "given a new password", {"password": ("set", "replaced")})
@@ -127,22 +132,30 @@ def user_password_set(*, user: User, password: Secret, actor: audit.Actor) -> No
 
 @transaction.atomic
 def user_password_reset(*, user: User, password: Secret, actor: audit.Actor) -> None:
-    """Replace the password of who has opened the link in a mail, which proves the address. All sessions end."""
-    if user.email_proven_at is None:
-        user_email_prove(user=user, actor=actor)
+    """Replace the password of who has opened the link in a mail, which proves the address. All sessions end.
+
+    Raises:
+        GatewayError: 401 `signed_out` when the account has been closed meanwhile.
+    """
+    user_email_prove(user=user, actor=actor)
     user_password_set(user=user, password=password, actor=actor)
 
 
 @transaction.atomic
 def user_email_prove(*, user: User, actor: audit.Actor) -> None:
-    """Note that a person has shown, for the first time, that the address of his account is his.
+    """Note that a person has shown that the address of his account is his. Only the first time changes anything.
 
     Until then somebody else may have used the account. Whatever lets him in ends: the password, sessions, programs that
     wait for their key, and API keys, in organizations as well. Provider keys of the account's own go too: requests
     would be answered by somebody else's account. A second factor stays: staff removes it.
+
+    Whatever makes one of these takes the lock of the person's row too, and looks there whether he is still let in
+    (`lock_same_user`): what comes before is found here, and what comes after is refused.
     """
+    user.email_proven_at = lock_user(user.pk).email_proven_at
+    if user.email_proven_at is not None:
+        return
     now = timezone.now()
-    # Before the keys: a program that takes its key meanwhile is waited for, and its key found.
     DeviceAuthorization.objects.filter(user=user, approved_at__isnull=False, taken_at=None).update(
         approved_at=None, denied_at=now
     )
@@ -155,6 +168,18 @@ def user_email_prove(*, user: User, actor: audit.Actor) -> None:
     email_proven.send(User, user=user, actor=actor)
     told = f"shown to have this address: password and sessions ended, API keys revoked: {len(keys)}"
     _record_update(user, actor, told, {"email_proven_at": (None, now.isoformat()), "password": ("set", "removed")})
+
+
+@transaction.atomic
+def user_email_trust(*, user: User, actor: audit.Actor) -> None:
+    """Note that the address of an account is its person's, as was shown before such things were noted. Nothing ends."""
+    user.email_proven_at = lock_user(user.pk).email_proven_at
+    if user.email_proven_at is not None:
+        return
+    user.email_proven_at = timezone.now()
+    user.save(update_fields=["email_proven_at"])
+    changes = {"email_proven_at": (None, user.email_proven_at.isoformat())}
+    _record_update(user, actor, "known to have this address", changes)
 
 
 @transaction.atomic
@@ -209,7 +234,7 @@ def second_factor_remove(*, user: User, actor: audit.Actor) -> None:
     """
     if user.pk == actor.id:
         raise ValidationError("Your own second factor you remove on the page of your account.")
-    User.objects.select_for_update().get(pk=user.pk)
+    lock_user(user.pk)
     deleted, _ = Authenticator.objects.filter(user=user).delete()
     if deleted:
         second_factor_record(user=user, actor=actor, is_on=False)

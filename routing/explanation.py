@@ -85,10 +85,13 @@ def explained(
         if api_kind is not None:
             return answer
         others = {kind: explanation(explain(organization, asked, kind, draft=draft), kind) for kind in ApiKind}
-    answer["by_api_kind"] = {
-        kind.value: told for kind, other in others.items() if (told := _outcome(other)) != _outcome(answer)
-    }
+    answer["by_api_kind"] = differing(answer, others)
     return answer
+
+
+def differing(answer: Mapping[str, Any], others: Mapping[ApiKind, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What other APIs would be told otherwise than where none is named, by API."""
+    return {kind.value: told for kind, other in others.items() if (told := _outcome(other)) != _outcome(answer)}
 
 
 def _outcome(answer: Mapping[str, Any]) -> dict[str, Any]:

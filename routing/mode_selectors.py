@@ -10,7 +10,7 @@ from typing import Any, Final
 from organizations.models import Organization
 from organizations.modes.config import BUILT_IN_MODES, GROUPS, LIMITABLE, BuiltInMode, readable_config
 from organizations.modes.models import CustomMode
-from organizations.modes.selectors import modes_of
+from organizations.modes.selectors import modes_listed
 from routing.catalog.cache import CatalogUnreadable
 from routing.domain.resolve import ROUTE_ALIASES, find_route
 from routing.domain.settings import OrganizationAuto, State, state_of
@@ -84,7 +84,7 @@ class ModeEntry:
     """A built-in or a custom mode as it is in force, with its route.
 
     Attributes:
-        row: The custom mode or the override; None for a built-in mode as it comes.
+        row: The custom mode or the override, of `modes_listed`; None for a built-in mode as it comes.
         followers: The routes of the slugs that follow this mode's unless they have their own: `build` follows `code`.
     """
 
@@ -135,7 +135,7 @@ class ModesOverview:
 
 
 class ModeRoutes:
-    """The stored routes with their health, read once: two queries beside the catalog's, or three.
+    """The stored routes with their health, read once: one query, or three.
 
     Attributes:
         health: By slug, the fallback's under a blank one; None while the catalog cannot be read.
@@ -192,13 +192,13 @@ def tools_of(config: Mapping[str, Any]) -> list[Tool]:
 
 
 def modes_overview(organization: Organization) -> ModesOverview:
-    """Every mode and every route. Three queries beside the catalog's, four with providers of the organization's own.
+    """Every mode and every route. Two queries, four with providers of the organization's own.
 
     Raises:
         GatewayError: 409 when the stored settings are malformed.
     """
     routes = ModeRoutes(organization)
-    rows = modes_of(organization.pk)
+    rows = modes_listed(organization.pk)
     overrides = {row.slug: row for row in rows if row.slug in BUILT_IN_MODES}
     built_in = [_built_in_entry(mode, overrides.get(mode.slug), routes) for mode in BUILT_IN_MODES.values()]
     custom = [_custom_entry(row, routes) for row in rows if row.slug not in BUILT_IN_MODES]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from django.http import HttpResponse
 from django_htmx.http import trigger_client_event
 
-from byok.dependents import Dependent, all_byok_dependents, byok_dependents
+from byok.dependents import Dependent, all_byok_dependents, broken_byok_dependents, byok_dependents
 from byok.models import Credential
 from byok.pages.forms import EnabledForm, NewKeyForm, SecretForm
 from byok.pages.rows import CustomRow, KeyRow, host_of, is_confirmed, noting_broken, owner_of_page
@@ -69,7 +70,7 @@ def key_add(request: PageRequest, page: Page) -> HttpResponse:
                 provider_id=form.cleaned_data["provider"],
                 api_key=form.cleaned_data["api_key"],
             )
-            return _stored(page, _row(page, row), "is stored")
+            return _stored(page, _judged(page, row), "is stored")
     form.ask_again()
     groups = [
         (title, [(one, host_of(one)) for one in free if one.is_custom is is_custom])
@@ -91,25 +92,26 @@ def key_replace(request: PageRequest, page: Page, credential_id: UUID) -> HttpRe
                 credential_id=credential_id,
                 api_key=form.cleaned_data["api_key"],
             )
-            return _stored(page, _row(page, changed), "was replaced")
+            return _stored(page, _judged(page, changed), "was replaced")
     form.ask_again()
     return page.render("byok/replace.html", {"form": form, "row": row})
 
 
 def _stored(page: Page, row: KeyRow, done: str) -> HttpResponse:
-    lead = page.failed if row.credential.discovery_error else page.done
+    lead = page.failed if row.credential.discovery_error or row.broken else page.done
     return lead(row.told_stored(done), to=page.url("provider-keys"))
 
 
 @organization_page(SECTION, methods=("GET",))
 def key(request: PageRequest, page: Page, credential_id: UUID) -> HttpResponse:
-    """One key with all its models. Three queries at most."""
-    return _key_page(page, credential_or_404(owner_of_page(page), credential_id))
+    """One key with all its models. Three queries, six at most where something leads to it."""
+    return _key_page(page, _judged(page, credential_or_404(owner_of_page(page), credential_id)))
 
 
-def _key_page(page: Page, credential: Credential) -> HttpResponse:
+def _key_page(page: Page, row: KeyRow) -> HttpResponse:
     """One key, or where the browser wants that alone, its row of the list."""
-    context = {"row": _row(page, credential), "models": sorted(credential.offered_models or (), key=str.casefold)}
+    credential = row.credential
+    context = {"row": row, "models": sorted(credential.offered_models or (), key=str.casefold)}
     context["modes_page"] = _modes_page(page)
     return page.render("byok/key.html", context, partials={f"key-{credential.pk}": "byok/key_row.html"}, status=200)
 
@@ -121,7 +123,7 @@ def key_test(request: PageRequest, page: Page, credential_id: UUID) -> HttpRespo
         tested = credential_test(owner=owner_of_page(page), acting=page.acting(), credential_id=credential_id)
     if page.refusal or page.conflict:
         return _not_checked(page)
-    row = _row(page, tested)
+    row = _judged(page, tested)
     return _checked(page, row, row.told_tested, is_good=row.test_tone == "ok")
 
 
@@ -132,8 +134,8 @@ def key_discover(request: PageRequest, page: Page, credential_id: UUID) -> HttpR
         found = credential_discover(owner=owner_of_page(page), acting=page.acting(), credential_id=credential_id)
     if page.refusal or page.conflict:
         return _not_checked(page)
-    row = _row(page, found)
-    return _checked(page, row, row.told_discovered, is_good=not found.discovery_error)
+    row = _judged(page, found)
+    return _checked(page, row, row.told_discovered, is_good=not found.discovery_error and not row.broken)
 
 
 def _not_checked(page: Page) -> HttpResponse:
@@ -144,7 +146,7 @@ def _not_checked(page: Page) -> HttpResponse:
 def _checked(page: Page, row: KeyRow, told: str, *, is_good: bool) -> HttpResponse:
     if page.request.htmx:
         toast = {"text": told, "tone": "success" if is_good else "error"}
-        return trigger_client_event(_key_page(page, row.credential), "toast", toast)
+        return trigger_client_event(_key_page(page, row), "toast", toast)
     lead = page.done if is_good else page.failed
     return lead(told, to=page.url("provider-keys"))
 
@@ -190,3 +192,8 @@ def key_delete(request: PageRequest, page: Page, credential_id: UUID) -> HttpRes
 def _row(page: Page, credential: Credential) -> KeyRow:
     provider = provider_for(page.organization.pk, credential.provider)
     return KeyRow(credential, provider, byok_dependents(page.organization, credential.provider))
+
+
+def _judged(page: Page, credential: Credential) -> KeyRow:
+    """The same with what of it would be refused today; two queries more, or three, where something leads to it."""
+    return replace(_row(page, credential), broken=broken_byok_dependents(page.organization, credential.provider))

@@ -50,11 +50,13 @@ class KeyRow:
 
     Attributes:
         provider: None when the installation does not know it any more.
+        broken: Those of the dependents that would be refused today; for one key alone, not in the list.
     """
 
     credential: Credential
     provider: Provider | None
     dependents: Sequence[Dependent]
+    broken: Sequence[Dependent] = ()
 
     @property
     def id(self) -> str:
@@ -104,14 +106,21 @@ class KeyRow:
         """What the newest reading of the provider's list came to."""
         if self.credential.discovery_error:
             return f"{self.name}: {self.credential.discovery_error}"
-        return f"{self.name} has {_models(self.model_count or 0)} for this key."
+        return f"{self.name} has {_models(self.model_count or 0)} for this key.{self._told_broken}"
 
     def told_stored(self, done: str) -> str:
         """What became of a key that was given: `done` says what was done with it."""
         if problem := self.credential.discovery_error:
             return f"The key for {self.name} {done}, but its models could not be read: {problem}"
         models = "" if self.model_count is None else f"; it can use {_models(self.model_count)}"
-        return f"The key for {self.name} {done}{models}."
+        return f"The key for {self.name} {done}{models}.{self._told_broken}"
+
+    @property
+    def _told_broken(self) -> str:
+        """What is refused with these models, as a sentence more; blank for nothing."""
+        if not self.broken:
+            return ""
+        return f" Refused now: {', '.join(map(_called, self.broken))}."
 
     @property
     def is_refused(self) -> bool:
@@ -123,6 +132,12 @@ class KeyRow:
     def breaks(self) -> bool:
         """Whether requests are refused because the key is off."""
         return bool(self.dependents) and not self.credential.is_enabled
+
+
+def _called(dependent: Dependent) -> str:
+    if dependent.kind is DependentKind.ROUTE:
+        return f"the route of {dependent.slug}"
+    return "the fallback" if dependent.kind is DependentKind.FALLBACK else "the default model"
 
 
 def _models(count: int) -> str:

@@ -29,7 +29,7 @@ from organizations.acting import Acting
 from organizations.models import AuditAction, Organization, User
 from organizations.permissions import Ability
 from organizations.refusals import invalid
-from organizations.services import routing_version_raise
+from organizations.services import lock_same_user, lock_user, routing_version_raise
 
 WHO_MANAGES: Final = "Only owners, admins and billing managers manage provider keys."
 
@@ -99,7 +99,8 @@ def changing_keys(owner: SecretOwner, acting: Acting) -> Iterator[KeyChange]:
 
     Raises:
         Http404: no such organization or the person does not belong to it; or another person's own keys.
-        GatewayError: 403 `role_required`; 412 when the routing version is not the expected one.
+        GatewayError: 403 `role_required`; 412 when the routing version is not the expected one; 401 `signed_out` when
+            the person's own access has ended since he was let in, for example while a provider was asked.
     """
     if owner.kind is OwnerKind.ORGANIZATION:
         with frame.changing(owner.id, acting) as change:
@@ -109,9 +110,18 @@ def changing_keys(owner: SecretOwner, acting: Acting) -> Iterator[KeyChange]:
     if acting.user is not None and acting.user.pk != owner.id:
         raise Http404
     with transaction.atomic():
-        if User.objects.select_for_update(no_key=True).only("pk").filter(pk=owner.id).first() is None:
-            raise Http404
+        if acting.user is not None:
+            lock_same_user(acting.user)
+        else:
+            _lock_owner(owner)
         yield KeyChange(owner, acting, None)
+
+
+def _lock_owner(owner: SecretOwner) -> None:
+    try:
+        lock_user(owner.id)
+    except User.DoesNotExist:
+        raise Http404 from None
 
 
 def seal(credential: Credential, secret: Secret, owner: SecretOwner) -> None:

@@ -5,81 +5,92 @@ A filter bar has a list of sixty models or members, of which each option is a te
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import date
-from functools import lru_cache
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import groupby
+from typing import Any, Final, TypeAlias
 
 from django.forms.renderers import DjangoTemplates
 from django.http import HttpRequest
-from django.utils.functional import Promise
+from django.template import Context
 from django.utils.safestring import SafeString
 
-from kilo_gateway.ui.remembered import KEPT
+from kilo_gateway.ui.remembered import kept_parts, key_of
 
 _WIDGETS: Final = "django/forms/widgets/"
-# What was typed is not kept, because it may be a secret; what was chosen is one of the choices.
-_CHOOSING: Final = frozenset({f"{_WIDGETS}{kind}.html" for kind in ("select", "radio", "checkbox_select", "checkbox")})
-_PLAIN: Final = (str, int, float, date, type(None))
+_SELECT: Final = f"{_WIDGETS}select.html"
+_CHOICES: Final = frozenset({f"{_WIDGETS}radio.html", f"{_WIDGETS}checkbox_select.html"})
+_CHECKBOX: Final = f"{_WIDGETS}checkbox.html"
+# What the template of a list has between two options.
+_BETWEEN: Final = "\n  "
 
-
-class _UnplainError(Exception):
-    """A context has a value that could change."""
-
-
-class _Drawing:
-    """A widget's template with its context, which is the same as another one when all values in it are."""
-
-    __slots__ = ("_key", "context", "template_name")
-
-    def __init__(self, template_name: str, context: dict[str, Any]) -> None:
-        self.template_name = template_name
-        self.context = context
-        self._key = (template_name, _plain(context))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Drawing) and self._key == other._key
-
-    def __hash__(self) -> int:
-        return hash(self._key)
+# A name, options, and which group it is.
+_Group: TypeAlias = tuple[str | None, list[dict[str, Any]], int]
 
 
 class RememberingRenderer(DjangoTemplates):
     """The `FORM_RENDERER` of this project."""
 
     def render(self, template_name: str, context: dict[str, Any], request: HttpRequest | None = None) -> SafeString:
-        """As the renderer that it stands for; empty controls, and those with choices, are made once."""
-        if request is None and _is_kept(template_name, context):
-            try:
-                return _drawn(_Drawing(template_name, context))
-            except _UnplainError:
-                pass
-        return SafeString(super().render(template_name, context, request))
+        """As the renderer that it stands for; empty controls, and what can be chosen, are made once."""
+        widget = context.get("widget")
+        draw = partial(super().render, template_name)
+        if request is not None or not template_name.startswith(_WIDGETS) or not isinstance(widget, dict):
+            return SafeString(draw(context, request))
+        if template_name == _SELECT:
+            # For each that may be chosen there would be a whole list: only what is in it is kept.
+            return SafeString(draw({"widget": widget | {"optgroups": self._drawn_groups(widget["optgroups"])}}))
+        if template_name in _CHOICES:
+            # The value says no more than the choices do, but for what is none of them.
+            widget = widget | {"value": None}
+        elif template_name != _CHECKBOX and widget.get("value"):
+            # What was typed may be a secret.
+            return SafeString(draw(context))
+        return _kept_or_drawn(template_name, widget, draw)
+
+    def _drawn_groups(self, groups: list[_Group]) -> list[_Group]:
+        """The same groups with one option each, which draws all of them; those without a name are one."""
+        drawn: list[_Group] = []
+        for named, together in groupby(groups, key=_named_group):
+            options = [option for _, options, _ in together for option in options]
+            drawn.append(
+                (named and named[0], [{"template_name": _Drawn(self._drawn_option(option) for option in options)}], 0)
+            )
+        return drawn
+
+    def _drawn_option(self, option: dict[str, Any]) -> SafeString:
+        name = option["template_name"]
+        # As a part of another template it keeps the empty lines around it.
+        return _kept_or_drawn(name, option, self.get_template(name).render)
 
 
-_plain_renderer: Final = DjangoTemplates()
+def _named_group(group: _Group) -> tuple[str, int] | None:
+    name, _, index = group
+    return (name, index) if name else None
 
 
-def _is_kept(template_name: str, context: Mapping[str, Any]) -> bool:
-    widget = context.get("widget")
-    if not template_name.startswith(_WIDGETS) or not isinstance(widget, dict):
-        return False
-    return template_name in _CHOOSING or not widget.get("value")
+class _Drawn:
+    """Stands where a template includes another one."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, texts: Iterable[SafeString]) -> None:
+        self._text = SafeString(_BETWEEN.join(texts))
+
+    def render(self, _context: Context) -> SafeString:
+        return self._text
 
 
-@lru_cache(maxsize=KEPT)
-def _drawn(drawing: _Drawing) -> SafeString:
-    return SafeString(_plain_renderer.render(drawing.template_name, drawing.context))
-
-
-def _plain(value: object) -> object:
-    """The value with all types in it, so that what is equal looks the same."""
-    if isinstance(value, dict):
-        return tuple([(name, _plain(one)) for name, one in value.items()])
-    if isinstance(value, (list, tuple)):
-        return tuple([_plain(one) for one in value])
-    if isinstance(value, Promise):
-        return str(value)
-    if not isinstance(value, _PLAIN):
-        raise _UnplainError
-    return type(value), value
+def _kept_or_drawn(
+    template_name: str, widget: dict[str, Any], draw: Callable[[dict[str, Any]], SafeString]
+) -> SafeString:
+    try:
+        key = key_of((template_name, widget))
+    except TypeError:
+        # It holds more than it shows, as a choice does that knows its row of the database.
+        return SafeString(draw({"widget": widget}))
+    text = kept_parts.find(key)
+    if text is None:
+        text = SafeString(draw({"widget": widget}))
+        kept_parts.keep(key, text)
+    return text

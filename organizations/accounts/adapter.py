@@ -16,6 +16,7 @@ from django.urls import reverse
 from django.utils.crypto import constant_time_compare
 
 from kilo_gateway.addresses import client_address
+from kilo_gateway.api_errors import GatewayError
 from kilo_gateway.secret import Secret
 from organizations.accounts.callers import page_actor
 from organizations.models import User
@@ -70,7 +71,11 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ha
         sign_in_record(user=user, address=client_address(request.META), means=means or "an invitation")
 
     def set_password(self, user: Any, password: str) -> None:
-        user_password_set(user=user, password=Secret(password), actor=page_actor(self.request, user))
+        """Raises the way to the sign-in for somebody whose access has ended meanwhile."""
+        try:
+            user_password_set(user=user, password=Secret(password), actor=page_actor(self.request, user))
+        except GatewayError:
+            raise ImmediateHttpResponse(redirect("account_login")) from None
 
     def get_client_ip(self, request: HttpRequest) -> str:
         return client_address(request.META) or "unknown"

@@ -31,7 +31,7 @@ def device_auth(request: HttpRequest) -> HttpResponse:
             return _page(request, "approved" if approve else "denied", {"device": row})
         pending = device_authorization_pending(code=code, address=address) if typed else None
     except GatewayError as error:
-        return _page(request, "over" if error.status == 409 else "limited", {}, error.status)
+        return _page(request, "limited" if error.status == 429 else "over", {}, error.status)
     if pending is None:
         return _page(request, "over" if typed else "ask", {}, 410 if typed else 200)
     return _page(request, "pending", {"device": pending, "code": code})

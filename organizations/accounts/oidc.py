@@ -28,7 +28,7 @@ from organizations.accounts.callers import page_actor
 from organizations.members import invited_person_create
 from organizations.models import User
 from organizations.models.names import as_name
-from organizations.users import identity_record, user_email_prove
+from organizations.users import identity_record, user_email_prove, user_email_trust
 
 PROVIDER_ID: Final = "oidc"
 
@@ -72,6 +72,7 @@ class OidcAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # allauth
         if not is_vouched_for(email):
             self._refuse(request, "domain", email)
         if sociallogin.is_existing:
+            _trust(request, sociallogin.user)
             return
         user = User.objects.filter(email=email).first() or invited_person_create(
             email=email, name=as_name(str(claims.get("name") or ""))[:150], address=client_address(request.META)
@@ -80,8 +81,7 @@ class OidcAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # allauth
             self._refuse(request, "unknown", email)
         if user.is_active:
             with transaction.atomic():
-                if user.email_proven_at is None:
-                    user_email_prove(user=user, actor=page_actor(request, user))
+                user_email_prove(user=user, actor=page_actor(request, user))
                 sociallogin.connect(request, user)
                 identity_record(user=user, actor=page_actor(request, user))
         else:
@@ -103,6 +103,12 @@ class SignedTokens(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
         self.did_fetch_access_token = False
         claims: dict[str, Any] = super()._decode_id_token(app, id_token)
         return claims
+
+
+def _trust(request: HttpRequest, user: User) -> None:
+    """Whoever is connected with the issuer had shown that the address is his, before that was noted as well."""
+    if user.is_active and user.email_proven_at is None:
+        user_email_trust(user=user, actor=page_actor(request, user))
 
 
 def _claims(sociallogin: SocialLogin) -> dict[str, Any] | None:

@@ -18,6 +18,7 @@ from django.http import HttpRequest, HttpResponse
 from kilo_gateway.admin_site import StaffAdmin, confirmation, refusal_text
 from kilo_gateway.secret import Secret
 from organizations.models import User
+from organizations.services import lock_user
 from organizations.staff import staff_actor
 from organizations.users import second_factor_remove, user_create, user_update
 
@@ -110,9 +111,12 @@ class UserAdmin(StaffAdmin):
         )
         if answer is not None:
             return answer
-        people = list(guarded)
+        people = sorted(guarded, key=lambda person: person.pk)
         try:
             with transaction.atomic():
+                # All of them before the first row of the audit log, on which others wait who have locked one.
+                for person in people:
+                    lock_user(person.pk)
                 for person in people:
                     second_factor_remove(user=person, actor=staff_actor(request))
         except ValidationError as error:

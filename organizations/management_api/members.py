@@ -93,7 +93,7 @@ class MembersView(ManagementView):
         "add_member",
         "Add somebody who has an account",
         tag=TAG,
-        kind=Kind.WRITE,
+        kind=Kind.LIMITED_WRITE,
         body=Newcomer,
         answer=MemberStateSerializer,
         status=201,
@@ -101,7 +101,8 @@ class MembersView(ManagementView):
     )
     def post(self, request: Request, organization_id: UUID) -> Response:
         """At once and without an invitation. For owners and admins; only owners add owners. 404 `no_such_account` when
-        nobody who has shown that the address is his has an account with it: invite it instead.
+        nobody who has shown that the address is his has an account with it: invite it instead. 429
+        `too_many_unknown_addresses` after many of these in an hour, whatever the address.
         """
         fields = self.body(request, Newcomer)
         member = services.member_add(

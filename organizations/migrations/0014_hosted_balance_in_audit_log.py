@@ -1,7 +1,13 @@
+from django.contrib.postgres.operations import AddConstraintNotValid
 from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+    """The rows that there are get checked later, without keeping anybody from writing: 0016.
+
+    There is no way back once a hosted balance was set: its row stays, and the former constraint refuses it.
+    """
+
     dependencies = [
         ("organizations", "0013_email_proven"),
     ]
@@ -68,7 +74,7 @@ class Migration(migrations.Migration):
                 max_length=60,
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraintNotValid(
             model_name="auditlog",
             constraint=models.CheckConstraint(
                 condition=models.Q(

@@ -14,7 +14,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 def without_control_characters(name: str) -> None:
     """Raises ValidationError for a name that has some."""
     if _CONTROL.search(name):
-        raise ValidationError("It may not have line breaks or other control characters.", code="control_characters")
+        raise ValidationError("It may not have line breaks or other control characters.")
 
 
 def as_name(text: str) -> str:

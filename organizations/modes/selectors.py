@@ -16,6 +16,12 @@ def modes_of(organization_id: UUID) -> list[CustomMode]:
     return list(CustomMode.objects.filter(organization_id=organization_id).order_by("created_at", "slug"))
 
 
+def modes_listed(organization_id: UUID) -> list[CustomMode]:
+    """The same in the same order, read without who made them and when: each of that would be a query more."""
+    rows = CustomMode.objects.filter(organization_id=organization_id).order_by("created_at", "slug")
+    return list(rows.only("slug", "name", "config"))
+
+
 def mode_or_404(organization_id: UUID, mode_id: UUID) -> CustomMode:
     """One stored mode of the organization; raises `Http404` when it has none with this id."""
     mode = CustomMode.objects.filter(organization_id=organization_id, pk=mode_id).first()

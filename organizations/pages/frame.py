@@ -168,7 +168,7 @@ class Page:
         """Whether the page lies above another one."""
         return self._target == OVERLAY
 
-    @property
+    @cached_property
     def organizations(self) -> tuple[Choice, ...]:
         """Those that the person belongs to."""
         return tuple(
@@ -181,7 +181,7 @@ class Page:
             for row in self.memberships
         )
 
-    @property
+    @cached_property
     def navigation(self) -> tuple[tuple[str, tuple[Entry, ...]], ...]:
         return navigation(self.organization.pk, self.section)
 

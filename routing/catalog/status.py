@@ -36,6 +36,10 @@ def catalog_status() -> CatalogStatus:
     row = Installation.objects.values_list(
         "catalog_snapshot__origin", "catalog_snapshot__source", "catalog_checked_at", "catalog_error"
     ).get(pk=1)
-    origin, source, checked_at, error = row
+    return status_of(*row)
+
+
+def status_of(origin: str, source: str, checked_at: datetime | None, error: str) -> CatalogStatus:
+    """The state that columns of the snapshot (the first two) and of the installation say. No query."""
     is_bundled = origin == CatalogSnapshot.Origin.BUNDLED
     return CatalogStatus(is_bundled, source, None if is_bundled else checked_at, error)

@@ -15,7 +15,7 @@ from routing.domain.types import CatalogModel, Pricing
 
 # Text and code have three to four bytes a token, and hardly ever fewer than two.
 BYTES_PER_TOKEN: Final = 2
-# The answer of a request that does not say how long it may become.
+# Reserved for the answer of a request that does not say how long it may become; hardly any is longer.
 USUAL_OUTPUT_TOKENS: Final = 8192
 # One of which the catalog does not say how much it writes in an answer writes no more than this.
 MAX_OUTPUT_TOKENS: Final = 200_000
@@ -89,8 +89,15 @@ def used_up(allowances: Iterable[Allowance]) -> Allowance | None:
     return next((allowance for allowance in held if allowance.is_spent), held[0] if held else None)
 
 
+def usual_output_tokens(asked: Mapping[str, Any], api_kind: ApiKind, model: CatalogModel | None) -> int:
+    """How many tokens are reserved for all answers to a request: as `most_output_tokens`, but 8,192 for each when it
+    does not say how long they may become.
+    """
+    return _output_tokens(asked, api_kind, model, unsaid=USUAL_OUTPUT_TOKENS)
+
+
 def most_output_tokens(asked: Mapping[str, Any], api_kind: ApiKind, model: CatalogModel | None) -> int:
-    """How many tokens all answers to a request have at most: as many as it allows, or 8,192 when it does not say.
+    """How many tokens all answers to a request can have: as many as it allows, or else as its model writes.
 
     No answer has more than its model writes. A limit that is none (text, zero, less than zero) is taken for that, and
     only chat completions have more than one answer.
@@ -99,9 +106,13 @@ def most_output_tokens(asked: Mapping[str, Any], api_kind: ApiKind, model: Catal
         asked: The body.
         model: None for one that the catalog does not have.
     """
+    return _output_tokens(asked, api_kind, model, unsaid=_longest_answer(model))
+
+
+def _output_tokens(asked: Mapping[str, Any], api_kind: ApiKind, model: CatalogModel | None, *, unsaid: int) -> int:
     most = _longest_answer(model)
     told = [value for name in _OUTPUT_LIMITS[api_kind] if (value := asked.get(name)) is not None]
-    tokens = min(max((_count(value) or most for value in told), default=USUAL_OUTPUT_TOKENS), most)
+    tokens = min(max((_count(value) or most for value in told), default=unsaid), most)
     answers = _count(asked.get("n")) if api_kind is ApiKind.CHAT_COMPLETIONS else None
     return tokens * min(answers or 1, MAX_ANSWERS)
 

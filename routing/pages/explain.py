@@ -21,9 +21,9 @@ from organizations.modes.selectors import modes_of
 from organizations.pages.frame import Page, PageRequest, organization_page
 from organizations.selectors import routing_settings
 from routing.catalog.cache import CatalogUnreadable
-from routing.domain.resolve import MAX_MODE_LENGTH, ROUTE_ALIASES, read_request
+from routing.domain.resolve import MAX_MODE_LENGTH, ROUTE_ALIASES, Asked, read_request
 from routing.domain.types import DEFAULT_FALLBACK, ORGANIZATION_AUTO, RouteKind
-from routing.explanation import explain, explain_draft, explanation
+from routing.explanation import differing, explain, explain_draft, explanation
 from routing.pages.targets import TargetField, TargetGroup, target_choices
 from routing.selectors import Offer, offer_to
 
@@ -165,10 +165,26 @@ class ToldStep:
 
 
 @dataclass(frozen=True, slots=True)
+class ToldOther:
+    """What one API is told; `refusal` is blank where it is served."""
+
+    api: str
+    models: tuple[str, ...]
+    refusal: str
+    reasoning_effort: str
+    verbosity: str
+
+
+@dataclass(frozen=True, slots=True)
 class ToldDecision:
-    """A decision for the template: the API's explanation, in the words of the page."""
+    """A decision for the template: the API's explanation, in the words of the page.
+
+    Attributes:
+        others: Where no API is named, those that are told otherwise.
+    """
 
     explained: Mapping[str, Any]
+    others: tuple[ToldOther, ...] = ()
 
     @property
     def is_refused(self) -> bool:
@@ -270,15 +286,39 @@ def _answer(organization: Organization, form: ExplainForm, choices: _Choices) ->
     asked = read_request(form.cleaned_data["model"] or ORGANIZATION_AUTO, form.cleaned_data["mode"])
     kind = ApiKind(form.cleaned_data["api_kind"]) if form.cleaned_data["api_kind"] else None
     try:
-        now = ToldDecision(explanation(explain(organization, asked, kind), kind))
+        found = explanation(explain(organization, asked, kind), kind)
+        now = ToldDecision(found, () if kind else _others(choices, organization.settings, asked, found))
         if not form.has_draft:
             return Answer(now)
         draft = draft_settings(routing_settings(organization), form.cleaned_data, asked.mode)
-        return Answer(
-            now, ToldDecision(explanation(explain_draft(organization, draft, asked, kind, offer=choices.offer), kind))
-        )
+        found = explanation(explain_draft(organization, draft, asked, kind, offer=choices.offer), kind)
+        return Answer(now, ToldDecision(found, () if kind else _others(choices, draft, asked, found)))
     except CatalogUnreadable as error:
         raise GatewayError(ErrorType.TEMPORARILY_UNAVAILABLE, 503, str(error)) from error
+
+
+def _others(
+    choices: _Choices, settings: Mapping[str, Any], asked: Asked, answer: Mapping[str, Any]
+) -> tuple[ToldOther, ...]:
+    """The APIs that are told otherwise under these settings; no query beside the offer's."""
+    try:
+        offer = choices.offer
+    except GatewayError:  # malformed settings, which are refused in every API
+        return ()
+    organization = choices.organization
+    others = {
+        kind: explanation(explain_draft(organization, settings, asked, kind, offer=offer), kind) for kind in ApiKind
+    }
+    return tuple(
+        ToldOther(
+            api=_API_KINDS[ApiKind(kind)],
+            models=tuple(told["resolved_models"]),
+            refusal=told["refusal"]["message"] if told["refusal"] else "",
+            reasoning_effort=told["reasoning_effort"] or "",
+            verbosity=told["verbosity"] or "",
+        )
+        for kind, told in differing(answer, others).items()
+    )
 
 
 class _Choices:

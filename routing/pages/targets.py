@@ -6,7 +6,7 @@ Without scripts the browser itself offers the list below the field.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from routing.pages.wording import UNKNOWN, price_per_million, tokens_short
 from routing.selectors import Offer, model_entries, offer_to
 
 OPTIONS_ID: Final = "model-options"
+CONCRETE_OPTIONS_ID: Final = "concrete-model-options"
 TIERS: Final = "Auto tiers"
 DIRECT: Final = "With your provider keys"
 HOSTED: Final = "Hosted models"
@@ -45,7 +46,7 @@ class TargetGroup:
 
 
 def offered(organization: Organization) -> Offer:
-    """`offer_to` for pages: 503 while the catalog cannot be read. Three queries, four with providers of its own."""
+    """`offer_to` for pages: 503 while the catalog cannot be read. One query, three with providers of its own."""
     try:
         return offer_to(organization)
     except CatalogUnreadable as error:
@@ -81,13 +82,18 @@ def _note(entry: Mapping[str, Any]) -> str:
     return context if UNKNOWN in prices else f"{' / '.join(prices)} · {context}"
 
 
-class TargetInput(forms.TextInput):
-    """A field with the list of `partials/model_options.html`; scripts make a combobox of it."""
+def concrete_choices(groups: Iterable[TargetGroup]) -> list[TargetGroup]:
+    """Those of `target_choices` that stand for one model, as a default model does."""
+    return [group for group in groups if group.label != TIERS]
 
-    def __init__(self, **attributes: Any) -> None:
+
+class TargetInput(forms.TextInput):
+    """A field with a list of `partials/model_options.html`; scripts make a combobox of it."""
+
+    def __init__(self, options_id: str, **attributes: Any) -> None:
         super().__init__(
             {
-                "list": OPTIONS_ID,
+                "list": options_id,
                 "data-combobox": True,
                 "autocomplete": "off",
                 "autocapitalize": "none",
@@ -101,5 +107,8 @@ class TargetInput(forms.TextInput):
 class TargetField(forms.CharField):
     """The id of a model. It checks no more than the length: what a target may be, the services decide."""
 
-    def __init__(self, *, placeholder: str = "Search by name or id", **options: Any) -> None:
-        super().__init__(max_length=MAX_TARGET_LENGTH, widget=TargetInput(placeholder=placeholder), **options)
+    def __init__(
+        self, *, placeholder: str = "Search by name or id", options_id: str = OPTIONS_ID, **options: Any
+    ) -> None:
+        widget = TargetInput(options_id, placeholder=placeholder)
+        super().__init__(max_length=MAX_TARGET_LENGTH, widget=widget, **options)

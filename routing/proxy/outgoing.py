@@ -18,12 +18,12 @@ from byok.selectors import StoredCredential
 from kilo_gateway.api_errors import ErrorType, GatewayError
 from kilo_gateway.api_kinds import ApiKind
 from kilo_gateway.secret import Secret
+from kilo_gateway.version import USER_AGENT
 from routing.catalog.parse import provider_slug
 from routing.domain.targets import ModelChoice, ValidTarget
 from routing.domain.types import TargetKind
 from routing.proxy.body import JsonBody, invalid_request
 from routing.proxy.hosted import HostedUpstream
-from routing.proxy.upstream import USER_AGENT
 from routing.resolution import Settled
 
 ANTHROPIC_VERSION = "2023-06-01"

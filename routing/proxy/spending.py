@@ -17,7 +17,16 @@ from django.conf import settings
 from kilo_gateway.api_errors import ErrorType, GatewayError, temporarily_unavailable
 from kilo_gateway.api_kinds import ApiKind
 from routing.domain.estimates import Expected, estimated_input
-from routing.domain.spending import Allowance, Period, Scope, dollars, largest_cost, most_output_tokens, used_up
+from routing.domain.spending import (
+    Allowance,
+    Period,
+    Scope,
+    dollars,
+    largest_cost,
+    most_output_tokens,
+    used_up,
+    usual_output_tokens,
+)
 from routing.domain.targets import ModelChoice
 from routing.proxy.body import JsonBody
 from routing.proxy.connections import Prepared, release_connection
@@ -103,7 +112,7 @@ def check(caller: Caller, usage: Usage, choice: ModelChoice, body: JsonBody, cat
     amount = largest_cost(
         pricing_of(choice.id, catalog_snapshot_id),
         body_bytes=len(body.encode()),
-        output_tokens=most_output_tokens(body.values, ApiKind(usage.api_kind), model),
+        output_tokens=usual_output_tokens(body.values, ApiKind(usage.api_kind), model),
         context_length=model.context_length if model else None,
     )
     found: Allowance | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from kilo_gateway.api_kinds import ApiKind
 from routing.domain.cost import TokenCounts, from_anthropic, from_openai_chat, from_openai_responses
@@ -16,6 +16,7 @@ _MARK: Final = b'"usage"'
 # So much of a stream is kept until the text in it is measured; mostly that is never, because the usage comes first.
 KEPT_BYTES: Final = 8192
 
+_Texts: TypeAlias = re.Pattern[bytes]
 _READERS: Final[Mapping[ApiKind, Callable[[Mapping[str, Any]], TokenCounts]]] = {
     ApiKind.CHAT_COMPLETIONS: from_openai_chat,
     ApiKind.RESPONSES: from_openai_responses,
@@ -23,27 +24,42 @@ _READERS: Final[Mapping[ApiKind, Callable[[Mapping[str, Any]], TokenCounts]]] = 
 }
 
 
-def _texts(keys: str) -> re.Pattern[bytes]:
+def _texts(keys: str) -> _Texts:
     """JSON strings at these keys, as they are written."""
     return re.compile(rb'"(?:%b)"\s*+:\s*+"([^"\\]*+(?:\\.[^"\\]*+)*+)"' % keys.encode())
 
 
 # What a model has written, as an upstream passes it on.
-_STREAMED_TEXTS: Final[Mapping[ApiKind, re.Pattern[bytes]]] = {
-    ApiKind.CHAT_COMPLETIONS: _texts("content|reasoning|reasoning_content|arguments"),
+_STREAMED_TEXTS: Final[Mapping[ApiKind, _Texts]] = {
+    ApiKind.CHAT_COMPLETIONS: _texts("content|reasoning|arguments"),
     ApiKind.RESPONSES: _texts("delta"),
     ApiKind.MESSAGES: _texts("text|thinking|partial_json"),
 }
 _WHOLE_TEXTS: Final = {**_STREAMED_TEXTS, ApiKind.RESPONSES: _texts("text|arguments")}
+# Reasoning goes by either name, and some upstreams tell it by both.
+_OTHER_NAME: Final = b'"reasoning_content"'
+_BY_OTHER_NAME: Final = _texts("content|reasoning_content|arguments")
 
 
 def text_bytes_of_answer(api_kind: ApiKind, content: bytes) -> int:
     """How much text there is in an answer that was not streamed."""
-    return _measure(_WHOLE_TEXTS[api_kind], content)
+    return _measure(_WHOLE_TEXTS, api_kind, content)
 
 
-def _measure(texts: re.Pattern[bytes], content: bytes | bytearray) -> int:
-    return sum(map(len, texts.findall(content)))
+def _measure(texts: Mapping[ApiKind, _Texts], api_kind: ApiKind, content: bytes | bytearray) -> int:
+    size = _size(texts[api_kind], content)
+    if api_kind is ApiKind.CHAT_COMPLETIONS and _OTHER_NAME in content:
+        size = max(size, _size(_BY_OTHER_NAME, content))
+    return size
+
+
+def _size(texts: _Texts, content: bytes | bytearray) -> int:
+    found = b"".join(texts.findall(content))
+    if b"\\" not in found:
+        return len(found)
+    # Upstreams escape as they like, with up to six bytes for a letter.
+    text = _parse(b'"%b"' % found)
+    return len(text.encode(errors="surrogatepass") if isinstance(text, str) else found)
 
 
 def usage_of_answer(api_kind: ApiKind, content: bytes) -> TokenCounts:
@@ -118,7 +134,7 @@ class StreamedUsage:
         return self._text_bytes
 
     def _measure_kept(self, kept: bytearray) -> None:
-        self._text_bytes += _measure(_STREAMED_TEXTS[self._api_kind], kept)
+        self._text_bytes += _measure(_STREAMED_TEXTS, self._api_kind, kept)
         kept.clear()
 
 

@@ -15,7 +15,6 @@ from django.conf import settings
 from routing.proxy.http1 import Head, MalformedAnswer, head_end, parse_head
 from routing.proxy.origins import Connection, Origin, UpstreamForbidden, UpstreamUnreachable, address_of
 
-USER_AGENT: Final = "kilo-gateway/0.1"
 # A body that is not larger leaves in one write, and one packet, with its head.
 ONE_WRITE_BYTES: Final = 65_536
 MAX_INTERIM_ANSWERS: Final = 8

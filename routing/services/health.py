@@ -14,8 +14,6 @@ from kilo_gateway.api_kinds import ApiKind
 from organizations import audit
 from organizations.models import AuditAction, Organization
 from organizations.services import lock_organization
-from routing.catalog.index import load_current_index
-from routing.catalog.tiers import load_tier_table
 from routing.direct import Unusable, direct_providers, unusable, without_secrets
 from routing.domain.settings import MalformedSettings, OrganizationAuto, RoutingSettings, parse_settings, state_of
 from routing.domain.targets import Owner, ValidTarget, validate_target
@@ -30,7 +28,7 @@ from routing.domain.types import (
     World,
 )
 from routing.models import BrokenRoute
-from routing.selectors import Offer
+from routing.selectors import Offer, routing_inputs
 
 FALLBACK = "fallback"
 
@@ -50,8 +48,11 @@ class RouteHealth:
 
 
 def route_health(organization: Organization) -> list[RouteHealth]:
-    """The health of every stored route, by slug, and of the fallback last. Two queries beside the catalog's,
-    three when the organization has providers of its own.
+    """The health of every stored route, by slug, and of the fallback last. One query, three when the organization has
+    providers of its own.
+
+    Raises:
+        CatalogUnreadable: the catalog cannot be read, so nobody knows.
     """
     try:
         settings = parse_settings(organization.settings)
@@ -59,15 +60,14 @@ def route_health(organization: Organization) -> list[RouteHealth]:
         return [RouteHealth("", "", f"The stored settings are malformed: {error}.", "malformed_settings")]
     if settings.organization_auto is None:
         return []
-    credentials = enabled_credentials(organization.pk)
-    providers = direct_providers(organization)
+    found = routing_inputs(organization.pk)
     checker = _Checker(
         organization.plan,
         settings,
-        credentials,
-        providers,
-        catalog=load_current_index().models,
-        tiers=load_tier_table(),
+        found.credentials,
+        found.providers,
+        catalog=found.index.models,
+        tiers=found.tiers,
     )
     return [checker.check(slug, target) for slug, target in _targets(settings.organization_auto)]
 

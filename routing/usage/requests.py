@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final
 from uuid import UUID
 
@@ -77,16 +78,33 @@ class RequestPage:
 
 
 def usage_requests(
-    scope: UsageScope, wanted: RequestFilter, *, before: str = "", after: str = "", size: int = PAGE
+    scope: UsageScope,
+    wanted: RequestFilter,
+    *,
+    before: str = "",
+    after: str = "",
+    size: int = PAGE,
+    fields: Iterable[str] = (),
+    known: Mapping[UUID, str] = MappingProxyType({}),
 ) -> RequestPage:
     """The newest wanted requests, or those next to a cursor: older ones with `before`, newer ones with `after`.
 
     A cursor that is none of ours counts as not given. Three queries at most, and nothing is counted.
+
+    Args:
+        fields: What of the records is needed beside their place; nothing said, all of it.
+        known: Addresses of persons, blank for one who is gone. Only those of others are read.
     """
     rows = _of(scope, wanted)
-    log = Log(_narrowed(rows, wanted), None if wanted.has_index else rows)
+    matches = _narrowed(rows, wanted)
+    if needed := [*fields]:
+        matches = matches.only("created_at", "user_id", *needed)
+    log = Log(matches, None if wanted.has_index else rows)
     page = _page(log, size, _position(before), _position(after))
-    emails = person_emails(row.user_id for row in page.rows) if page.rows else {}
+    persons = {row.user_id for row in page.rows}
+    others = persons - known.keys()
+    found = {**known, **(person_emails(others) if others else {})}
+    emails = {person: found[person] for person in persons if found.get(person)}
     return RequestPage(page.rows, emails, older=_cursor(page.older), newer=_cursor(page.newer))
 
 

@@ -6,7 +6,7 @@ inside a day is read from the records themselves.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
@@ -58,6 +58,14 @@ _KEYS: Final[Mapping[SumBy, tuple[str, str]]] = {
     SumBy.MODEL: ("resolved_model", "resolved_model"),
     SumBy.MEMBER: ("user_id", "user_id"),
     SumBy.ERROR: ("error_type", "error_type"),
+}
+# What a key is made of, which comes as text.
+_KEY_TYPES: Final[Mapping[SumBy, Callable[[str], date | str | UUID]]] = {
+    SumBy.DAY: date.fromisoformat,
+    SumBy.MODE: str,
+    SumBy.MODEL: str,
+    SumBy.MEMBER: UUID,
+    SumBy.ERROR: str,
 }
 _OF_EVERYBODY: Final[Mapping[SumBy, UsageGrain]] = {
     SumBy.DAY: UsageGrain.DAY,
@@ -172,18 +180,44 @@ def _start_of(day: date) -> datetime:
 
 
 def usage_groups(scope: UsageScope, by: SumBy, span: Range, *, limit: int | None = None) -> list[Group]:
-    """Days in their order, other groups with the most requests first. One query, without the labels.
+    """Days in their order, other groups with the most requests first. One query.
 
     Errors are only those that failed, or ended with an error after they had begun.
     """
+    return usage_sums(scope, {by: span}, limit=limit)[by]
+
+
+def usage_sums(
+    scope: UsageScope, spans: Mapping[SumBy, Range], *, limit: int | None = None
+) -> dict[SumBy, list[Group]]:
+    """The same by several things at once, each of its own range: still one query."""
+    parts, parameters = [], []
+    for by, span in spans.items():
+        sql, values = _grouped(scope, by, span, limit)
+        parts.append(sql)
+        parameters += values
+    statement = parts[0] if len(parts) == 1 else f"({') UNION ALL ('.join(parts)}) ORDER BY place"
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        rows = cursor.fetchall()
+    found: dict[SumBy, list[Group]] = {by: [] for by in spans}
+    for name, _, key, label, *sums in rows:
+        by = SumBy(name)
+        found[by].append(Group(_KEY_TYPES[by](key), dict(zip(SUMS, map(int, sums), strict=True)), label or ""))
+    return found
+
+
+def _grouped(scope: UsageScope, by: SumBy, span: Range, limit: int | None) -> tuple[str, list[Any]]:
+    """Each group with its place among them; a person with his address."""
     source, parameters = _source(scope, by, span)
     columns = ", ".join(f"sum({name})" for name in SUMS)
     order = "key" if by is SumBy.DAY else "sum(requests) DESC, key"
-    statement = f"SELECT key, {columns} FROM ({source}) AS parts GROUP BY key ORDER BY {order} LIMIT %s"  # noqa: S608 - our names
-    with connection.cursor() as cursor:
-        cursor.execute(statement, [*parameters, limit])
-        rows = cursor.fetchall()
-    return [Group(key, dict(zip(SUMS, map(int, sums), strict=True))) for key, *sums in rows]
+    label = "(SELECT email FROM organizations_user WHERE id = key)" if by is SumBy.MEMBER else "''"
+    sql = (
+        f"SELECT '{by.value}', row_number() OVER (ORDER BY {order}) AS place, key::text, {label}, {columns} "  # noqa: S608 - our names
+        f"FROM ({source}) AS parts GROUP BY key ORDER BY place LIMIT %s"
+    )
+    return sql, [*parameters, limit]
 
 
 def _source(scope: UsageScope, by: SumBy, span: Range) -> tuple[str, list[Any]]:

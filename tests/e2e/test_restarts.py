@@ -115,10 +115,14 @@ class TestAWorkerIsKilled:
         wait_until_ready(f"{frail.base_url}/readyz", frail.process, frail.log_file)
 
     def test_again_and_again(self, frail: Gateway, upstream: DemoUpstream) -> None:
-        """However often, and however soon after the last time."""
+        """However often, and however soon after the last time: the one that has just taken a dead one's place, too."""
+        assert eventually(lambda: len(workers(frail)) == 2, 30)
+        victim = workers(frail)[0]
         for _ in range(4):
-            assert eventually(lambda: len(workers(frail)) == 2, 30)
-            os.kill(workers(frail)[0], signal.SIGKILL)
+            before = set(workers(frail))
+            os.kill(victim, signal.SIGKILL)
+            assert eventually(lambda before=before: set(workers(frail)) - before, 30)
+            (victim,) = set(workers(frail)) - before
             assert eventually(lambda: self._answers(frail), 30)
         assert eventually(lambda: len(workers(frail)) == 2, 30)
         wait_until_ready(f"{frail.base_url}/readyz", frail.process, frail.log_file)

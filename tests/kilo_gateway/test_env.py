@@ -200,6 +200,7 @@ MALFORMED = {
     "OTEL_EXPORTER_OTLP_HEADERS": [CANARY, f"={CANARY}"],
     "OTEL_RESOURCE_ATTRIBUTES": ["team"],
     "OTEL_SDK_DISABLED": ["maybe"],
+    "OIDC_EMAIL_DOMAINS": ["@example.com", "https://example.com", "*.example.com", "a b", ".example.com"],
     "HSTS_SECONDS": ["a year", "-1"],
     "HSTS_INCLUDE_SUBDOMAINS": ["all"],
 }  # fmt: skip
@@ -367,6 +368,7 @@ class TestSettings:
         (tmp_path / "url").write_text("http://127.0.0.1:9/v1\n")
         for name, value in {
             "BASE_URL": "https://[2001:db8::1]:8443",
+            "OIDC_EMAIL_DOMAINS": "Example.com, intern",
             "EMAIL_FROM": '"Kilo, Inc" <gateway@mailhost>',
             "OTEL_TRACES_SAMPLER": "traceidratio",
             "OTEL_TRACES_SAMPLER_ARG": "0.25",
@@ -378,6 +380,7 @@ class TestSettings:
             environment.setenv(name, value)
         found = settings()
         assert "[2001:db8::1]" in found["ALLOWED_HOSTS"]
+        assert found["OIDC_EMAIL_DOMAINS"] == {"example.com", "intern"}
         assert found["PROVIDER_BASE_URLS"] == {"neuralwatt": "http://127.0.0.1:9/v1"}
         assert (found["SECURE_HSTS_SECONDS"], found["SECURE_HSTS_INCLUDE_SUBDOMAINS"]) == (31_536_000, False)
         environment.setenv("ALLOWED_HOSTS", "a.example, .b.example,10.1.2.3,[::1],*")

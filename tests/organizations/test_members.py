@@ -19,6 +19,7 @@ from organizations.members import (
     invitation_accept,
     invitation_create,
     invitation_revoke,
+    member_add,
     member_remove,
     member_role_change,
     token_hash,
@@ -131,6 +132,28 @@ class TestAdding:
             with team.nothing_changes():
                 error = refused(team.api().post("members", {"email": email}), 404, "no_such_account")
             assert error["message"] == f"There is no account of {email} to add. Invite it."
+
+    def test_nobody_tries_out_who_has_an_account(self, team: Team, mallory: User, erin: User) -> None:
+        for number in range(20):
+            body = {"email": f"nobody{number}@example.com"}
+            refused(team.api().post("members", body), 404, "no_such_account")
+            refused(Api(mallory, team.organization).post("members", body), 404, "not_found")
+        with team.nothing_changes():
+            for email in ("nobody@example.com", erin.email):
+                response = team.api(team.dave).post("members", {"email": email})
+                refused(response, 429, "too_many_unknown_addresses")
+                assert response["Retry-After"] == "3600"
+            refused(team.api().post("members", {"email": team.bob.email}), 409, "already_member")
+        assert team.api().post("invitations", {"email": erin.email}).status_code == 201
+        other = mallory.memberships.get().organization
+        assert Api(mallory, other).post("members", {"email": erin.email}).status_code == 201
+
+    def test_an_expired_invitation_stays_as_it_is_for_who_cannot_be_added(self, team: Team) -> None:
+        assert team.api().post("invitations", {"email": "nobody@example.com"}).status_code == 201
+        Invitation.objects.update(expires_at=datetime.now(UTC) - timedelta(days=1))
+        with team.nothing_changes():
+            refused(team.api().post("members", {"email": "nobody@example.com"}), 404, "no_such_account")
+        assert Invitation.objects.get().revoked_at is None
 
     def test_strangers_learn_nothing(self, team: Team, mallory: User, erin: User) -> None:
         api = Api(mallory, team.organization)
@@ -574,6 +597,16 @@ def at_once(*jobs: Callable[[], object]) -> list[str]:
 
 @pytest.mark.usefixtures("committed_db")
 class TestAtOnce:
+    def test_addresses_that_are_tried_together_are_counted(self, organization: Organization) -> None:
+        owner = self.join(organization, Role.OWNER)
+
+        def add(number: int) -> None:
+            email = f"nobody{number}@example.com"
+            member_add(organization_id=organization.pk, acting=acting(owner), email=email, role=Role.MEMBER)
+
+        results = at_once(*(lambda number=number: add(number) for number in range(25)))  # type: ignore[misc]
+        assert sorted(results) == ["no_such_account"] * 20 + ["too_many_unknown_addresses"] * 5
+
     @pytest.fixture
     def organization(self, committed_db: None) -> Organization:
         return OrganizationFactory.create()

@@ -156,7 +156,7 @@ class TestOrganizationModels:
         CredentialFactory.create(organization=acme)
         direct = ["neuralwatt/demo-model", "neuralwatt/kimi-k2.6"]
         assert ids_of(client, key, acme) == ["kilo-auto/org", *TIERS, *HOSTED, *direct]
-        with django_assert_num_queries(5):
+        with django_assert_num_queries(3):
             client.get(f"/api/organizations/{acme.pk}/models", **bearer(key))
 
     def test_a_member_sees_the_same(self, client: APIClient, key: ApiKey, acme: Organization) -> None:
@@ -396,7 +396,7 @@ class TestDefaults:
         # A broken route does not matter: the fallback does.
         configure(acme, **organization_auto({"code": "gone/model"}))
         assert self.defaults(client, key, acme) == ("kilo-auto/org", "kilo-auto/free")
-        with django_assert_num_queries(5):
+        with django_assert_num_queries(3):
             self.defaults(client, key, acme)
 
     @pytest.mark.parametrize(

@@ -12,14 +12,15 @@ from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 from django import template
-from django.forms import BoundField, CheckboxInput, RadioSelect
+from django.forms import BoundField, CheckboxInput, RadioSelect, Select
+from django.forms.renderers import get_default_renderer
 from django.forms.utils import flatatt
 from django.template.loader import get_template
 from django.utils.safestring import SafeString
 
 from kilo_gateway.charts import BarChart, Sparkline
 from kilo_gateway.ui.moments import told_moment
-from kilo_gateway.ui.remembered import remembered
+from kilo_gateway.ui.remembered import remembered, remembered_for_each
 
 register = template.Library()
 
@@ -49,7 +50,7 @@ def part(template_name: str, **given: Any) -> SafeString:
     says may depend on nothing else: not on the time, and it has no form.
 
     Raises:
-        TypeError: a value can change, or is not compared by all that it holds, such as a row of the database.
+        TypeError: a value may hold more than it shows, such as a row of the database.
     """
     return _part(template_name, **given)
 
@@ -57,7 +58,12 @@ def part(template_name: str, **given: Any) -> SafeString:
 @register.simple_tag
 def parts(template_name: str, rows: Iterable[object], **given: Any) -> SafeString:
     """The same for each of many rows, each of which is `one` in the template."""
-    return SafeString("".join([_part(template_name, one=row, **given) for row in rows]))
+
+    def made(row: object) -> SafeString:
+        return _rendered(template_name, {"one": row, **given})
+
+    beside = (template_name, *given, *given.values())
+    return SafeString("".join(remembered_for_each(rows, made, beside=beside)))
 
 
 @remembered
@@ -200,10 +206,40 @@ def field(bound: BoundField, *, switch: bool = False, grow: bool = False, **give
         "one_of": isinstance(widget, RadioSelect) and not widget.allow_multiple_selected,
         "noted": [(one, notes.get(str(one.data["value"]), "")) for one in bound] if notes else [],
         "grow": grow,
-        "control": bound.as_widget(attrs=attrs),
+        "control": _control(bound, attrs),
         "error_id": f"{bound.auto_id}_error",
         "help_id": f"{bound.auto_id}_helptext",
     }
+
+
+def _control(bound: BoundField, attrs: dict[str, Any]) -> SafeString:
+    """As Django draws it. A list of which nothing is chosen, as filter bars have them, is drawn once."""
+    widget = bound.field.widget
+    if type(widget) is Select and _is_blank(bound.value()) and not bound.field.localize:
+        given = bound.build_widget_attrs(attrs, widget)
+        if bound.auto_id and "id" not in widget.attrs:
+            given.setdefault("id", bound.auto_id)
+        try:
+            return _unchosen(bound.html_name, _fixed(widget.choices), (*widget.attrs.items(),), (*given.items(),))
+        except TypeError:  # a choice is more than texts
+            pass
+    return bound.as_widget(attrs=attrs)
+
+
+def _is_blank(value: object) -> bool:
+    """Zero is a choice."""
+    return value is None or (isinstance(value, str) and not value)
+
+
+def _fixed(choices: Iterable[tuple[object, Any]]) -> tuple[tuple[object, object], ...]:
+    return tuple([(value, _fixed(said) if isinstance(said, (list, tuple)) else said) for value, said in choices])
+
+
+@remembered
+def _unchosen(
+    name: str, choices: tuple[Any, ...], own: tuple[tuple[str, Any], ...], given: tuple[tuple[str, Any], ...]
+) -> SafeString:
+    return Select(dict(own), choices=choices).render(name, None, dict(given), get_default_renderer())
 
 
 @register.inclusion_tag("partials/switch.html")

@@ -46,8 +46,8 @@ The Kilo CLI:
 
 Commands beside it find its database by themselves, and its upstream when they are told:
 
-  {upstream_settings} \
-    {python} manage.py doctor
+  {upstream_settings} \\
+  {python} manage.py doctor
 
 Ctrl-C stops everything.
 """

@@ -22,7 +22,7 @@ def may_take_route(page: Page, *, has_route: bool) -> Permit:
 
 
 def target_groups(page: Page) -> list[TargetGroup]:
-    """What a route may lead to, for whoever may choose it: three queries, or four. Empty while nobody knows."""
+    """What a route may lead to, for whoever may choose it: one query, or three. Empty while nobody knows."""
     if not page.setup:
         return []
     try:

@@ -39,7 +39,7 @@ class Card:
 
 @organization_page("modes", methods=("GET",))
 def modes(request: PageRequest, page: Page) -> HttpResponse:
-    """All modes with what serves them. Three queries beside the catalog's, or four."""
+    """All modes with what serves them. Two queries, or four."""
     overview = modes_overview(page.organization)
     context = {
         "overview": overview,

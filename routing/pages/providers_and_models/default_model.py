@@ -12,7 +12,7 @@ from organizations.pages.frame import Page, PageRequest, organization_page
 from organizations.permissions import Ability
 from routing.pages.providers_and_models.forms import BEHAVIOURS, DataCollectionForm, DefaultModelForm, FallbackForm
 from routing.pages.providers_and_models.standing import SECTION, Standing, behavior_of
-from routing.pages.targets import offered, target_choices
+from routing.pages.targets import concrete_choices, offered, target_choices
 from routing.services import organization_auto as services
 from routing.services.model_policy import data_collection_set
 from routing.settings_selectors import readable_settings
@@ -41,9 +41,8 @@ def default_model(request: PageRequest, page: Page) -> HttpResponse:
             _set_default(page, behavior, form.cleaned_data)
             return page.done(DONE[behavior], to=page.url(SECTION))
     groups = target_choices(standing.offer)
-    return page.render(
-        "providers_and_models/default_model.html", {"form": form, "standing": standing, "groups": groups}
-    )
+    context = {"form": form, "standing": standing, "groups": groups, "concrete": concrete_choices(groups)}
+    return page.render("providers_and_models/default_model.html", context)
 
 
 def _set_default(page: Page, behavior: str, chosen: dict[str, Any]) -> None:

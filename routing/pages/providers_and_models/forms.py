@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from dataclasses import dataclass
 from decimal import Decimal
-from functools import cached_property
 from typing import Any, Final
 
 from django import forms
@@ -12,7 +12,7 @@ from django import forms
 from kilo_gateway.ui.forms import NotedRadios
 from routing.domain.cost import MICRODOLLARS
 from routing.pages.providers_and_models.rows import FREE, NO_RETENTION, NO_TRAINING, RETAINS, TRAINS
-from routing.pages.targets import TargetField
+from routing.pages.targets import CONCRETE_OPTIONS_ID, TargetField
 from routing.services.spending_limits import MAX_MICRODOLLARS
 
 ALLOWED, DENIED, CHANGED = "allowed", "denied", "changed"
@@ -62,17 +62,24 @@ class FilterForm(forms.Form):
         for name in ("show", "training", "retention", "input", "price"):
             self.fields[name].widget.attrs["data-narrows"] = name
 
-    @cached_property
-    def _chosen(self) -> Mapping[str, str]:
-        """The filters that are set."""
+    @property
+    def narrowing(self) -> Narrowing:
+        """The filters that are set; what is malformed filters nothing."""
         given = self.cleaned_data if self.is_bound and self.is_valid() else {}
-        return {name: value for name, value in given.items() if value}
+        return Narrowing(tuple((name, value) for name, value in given.items() if value))
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowing:
+    """Filters by name, those only that are set."""
+
+    chosen: tuple[tuple[str, str], ...]
 
     def shows(self, words: str, marks: Iterable[str], *, allowed: bool, changed: bool, of_model: bool) -> bool:
-        """Whether a row is shown. Price and input are about models only; what is malformed filters nothing."""
-        chosen = self._chosen
-        if not chosen:
+        """Whether a row is shown. Price and input are about models only."""
+        if not self.chosen:
             return True
+        chosen = dict(self.chosen)
         names = ("training", "retention", "input", "price") if of_model else ("training", "retention")
         state = {ALLOWED: allowed, DENIED: not allowed, CHANGED: changed}.get(chosen.get("show", ""), True)
         return (
@@ -90,7 +97,7 @@ class DefaultModelForm(forms.Form):
     behavior = forms.ChoiceField(
         label="Clients start with", widget=NotedRadios(notes=BEHAVIOURS_TOLD), choices=BEHAVIOURS
     )
-    specific_model = TargetField(label="Model", required=False)
+    specific_model = TargetField(label="Model", required=False, options_id=CONCRETE_OPTIONS_ID)
     fallback_model = TargetField(
         label="Fallback",
         required=False,

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Final
 
+from django.utils.safestring import SafeString
+
+from kilo_gateway.ui.templatetags.ui import parts
 from routing.catalog.index import CatalogProvider
 from routing.domain.policy import policy_in_force
 from routing.domain.settings import RoutingSettings
 from routing.domain.types import ENTERPRISE
 from routing.pages.providers_and_models.draft import Draft, Policy
-from routing.pages.providers_and_models.forms import FilterForm
+from routing.pages.providers_and_models.forms import FilterForm, Narrowing
 from routing.pages.providers_and_models.rows import ModelRow, ProviderRow, Rows
 from routing.pages.wording import UNKNOWN
 
+# Each with its rows as they are drawn, which are about half a megabyte.
+KEPT: Final = 8
 NO_PROVIDER = "no allowed provider"
 ROUTER = "refused under a policy"
 
@@ -41,67 +48,96 @@ class Listed:
         return self.is_allowed != self.was
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Lists:
-    """Both lists, and the words with which the form says what it showed."""
+    """Both lists, and the words with which the form says what it showed. Shared by all threads, as `Rows` is."""
 
-    models: list[Listed]
-    providers: list[Listed]
-    draft: Draft
+    models: tuple[Listed, ...]
+    providers: tuple[Listed, ...]
+    stored: Policy
 
-    @property
+    def drawn(self, *, editable: bool) -> tuple[SafeString, SafeString]:
+        """The rows of both tables, for whoever may change them or not."""
+        return self._editable if editable else self._readable
+
+    @cached_property
+    def _editable(self) -> tuple[SafeString, SafeString]:
+        return self._drawn(editable=True)
+
+    @cached_property
+    def _readable(self) -> tuple[SafeString, SafeString]:
+        return self._drawn(editable=False)
+
+    def _drawn(self, *, editable: bool) -> tuple[SafeString, SafeString]:
+        return (
+            parts("providers_and_models/model_row.html", self.models, editable=editable),
+            parts("providers_and_models/provider_row.html", self.providers, editable=editable),
+        )
+
+    @cached_property
     def shown_models(self) -> str:
         return " ".join(one.key for one in self.models)
 
-    @property
+    @cached_property
     def were_denied(self) -> str:
         return " ".join(one.key for one in self.models if not one.was)
 
-    @property
+    @cached_property
     def shown_providers(self) -> str:
         return " ".join(one.key for one in self.providers)
 
     @property
     def were_allowed(self) -> str:
-        stored = self.draft.stored.allowed
+        stored = self.stored.allowed
         return "*" if stored is None else " ".join(stored)
 
-    @property
+    @cached_property
+    def unknown_providers(self) -> tuple[str, ...]:
+        """Those that are allowed as stored and that the catalog does not know, so that they allow nothing today."""
+        return tuple(one.key for one in self.providers if one.was and not one.is_known)
+
+    @cached_property
     def allowed_models(self) -> int:
         return sum(one.is_allowed for one in self.models)
 
-    @property
+    @cached_property
     def unusable_models(self) -> int:
         """Those that are not denied, and have no allowed provider."""
         return sum(one.why_not == NO_PROVIDER for one in self.models)
 
-    @property
+    @cached_property
     def models_shown(self) -> int:
         return sum(one.is_shown for one in self.models)
 
-    @property
+    @cached_property
     def providers_shown(self) -> int:
         return sum(one.is_shown for one in self.providers)
 
-    @property
+    @cached_property
     def allowed_providers(self) -> int:
         return sum(one.is_allowed for one in self.providers)
 
 
 def lists_of(rows: Rows, draft: Draft, filters: FilterForm) -> Lists:
     """All rows of the catalog, and those that the policy names and the catalog does not."""
-    return Lists(list(_models(rows, draft, filters)), list(_providers(rows, draft, filters)), draft)
+    return _lists(rows, draft.stored, draft.policy, filters.narrowing)
 
 
-def _models(rows: Rows, draft: Draft, filters: FilterForm) -> Iterator[Listed]:
-    now, before = draft.policy.denied_ids, draft.stored.denied_ids
-    in_force = policy_in_force(ENTERPRISE, RoutingSettings(None, None, draft.policy.allowed, now))
+@lru_cache(maxsize=KEPT)
+def _lists(rows: Rows, stored: Policy, policy: Policy, narrowing: Narrowing) -> Lists:
+    models, providers = _models(rows, stored, policy, narrowing), _providers(rows, stored, policy, narrowing)
+    return Lists(tuple(models), tuple(providers), stored)
+
+
+def _models(rows: Rows, stored: Policy, policy: Policy, narrowing: Narrowing) -> Iterator[Listed]:
+    now, before = policy.denied_ids, stored.denied_ids
+    in_force = policy_in_force(ENTERPRISE, RoutingSettings(None, None, policy.allowed, now))
     unknown = [_unknown_model(one) for one in sorted((now | before) - rows.models.keys())]
     for row in (*rows.models.values(), *unknown):
         allowed, was = row.id not in now, row.id not in before
-        shown = filters.shows(row.words, row.marks, allowed=allowed, changed=allowed != was, of_model=True)
+        shown = narrowing.shows(row.words, row.marks, allowed=allowed, changed=allowed != was, of_model=True)
         known = row.id in rows.models
-        why_not = _why_not(row, draft.policy, in_force=in_force) if allowed and known else ""
+        why_not = _why_not(row, policy, in_force=in_force) if allowed and known else ""
         yield Listed(row, row.id, allowed, was, known, shown, why_not)
 
 
@@ -115,8 +151,7 @@ def _why_not(row: ModelRow, policy: Policy, *, in_force: bool) -> str:
     return "" if any(map(policy.allows_provider, row.providers)) else NO_PROVIDER
 
 
-def _providers(rows: Rows, draft: Draft, filters: FilterForm) -> Iterator[Listed]:
-    now, before = draft.policy, draft.stored
+def _providers(rows: Rows, before: Policy, now: Policy, narrowing: Narrowing) -> Iterator[Listed]:
     unknown = [
         ProviderRow(CatalogProvider(slug, slug), 0, ())
         for slug in sorted({*(now.allowed or ()), *(before.allowed or ())} - rows.providers.keys())
@@ -124,5 +159,5 @@ def _providers(rows: Rows, draft: Draft, filters: FilterForm) -> Iterator[Listed
     for row in (*rows.providers.values(), *unknown):
         slug = row.provider.slug
         allowed, was = now.allows_provider(slug), before.allows_provider(slug)
-        shown = filters.shows(row.words, row.marks, allowed=allowed, changed=allowed != was, of_model=False)
+        shown = narrowing.shows(row.words, row.marks, allowed=allowed, changed=allowed != was, of_model=False)
         yield Listed(row, slug, allowed, was, slug in rows.providers, shown)

@@ -58,9 +58,9 @@ class ProviderRow:
         return f"{self.provider.name} {self.provider.slug}".lower()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """All rows of one catalog. Shared by all threads: nothing in it may be changed."""
+    """All rows of one catalog, equal to no other's. Shared by all threads: nothing in it may be changed."""
 
     index: CatalogIndex
     models: Mapping[str, ModelRow]

@@ -17,11 +17,26 @@ from routing.pages.usage.forms import NONE, Days, RequestsForm
 from routing.pages.usage.links import preset_links, sections
 from routing.pages.wording import UNKNOWN, count_short, dollars, milliseconds
 from routing.usage.requests import RequestPage, usage_requests
-from routing.usage.sums import Range, SumBy, UsageScope, usage_groups, usage_scope
-from routing.usage_selectors import MAX_GROUPS, person_emails
+from routing.usage.sums import Range, SumBy, UsageScope, usage_scope, usage_sums
+from routing.usage_selectors import MAX_GROUPS
 
 SIZE: Final = 50
 RESULTS: Final = "requests"
+# What a row of the list is made of.
+FIELDS: Final = (
+    "request_id",
+    "mode",
+    "resolved_model",
+    "is_byok",
+    "cancelled",
+    "status",
+    "error_type",
+    "input_tokens",
+    "output_tokens",
+    "hosted_cost_microdollars",
+    "market_cost_microdollars",
+    "duration_ms",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +61,22 @@ class RequestRow:
 
 @organization_page("usage", methods=("GET",))
 def requests(request: PageRequest, page: Page) -> HttpResponse:
-    """The list and its filters. Nine queries at most."""
+    """The list and its filters. Four queries at most."""
     scope = usage_scope(page.membership)
     form = RequestsForm(request.GET)
     today = datetime.now(UTC).date()
     days = form.days(today)
-    _offer(form, scope, days)
+    known = _offer(form, scope, days)
     path = page.url("usage-requests")
     kept = {name: value for name, value in request.GET.dict().items() if name in {*form.fields, "range"}}
     found = usage_requests(
-        scope, form.wanted(days), before=request.GET.get("before", ""), after=request.GET.get("after", ""), size=SIZE
+        scope,
+        form.wanted(days),
+        before=request.GET.get("before", ""),
+        after=request.GET.get("after", ""),
+        size=SIZE,
+        fields=FIELDS,
+        known=known if known is not None else {page.user.pk: page.user.email},
     )
     context = {
         "days": days,
@@ -77,21 +98,24 @@ def requests(request: PageRequest, page: Page) -> HttpResponse:
     )
 
 
-def _offer(form: RequestsForm, scope: UsageScope, days: Days) -> None:
-    """Fill the lists of the form with what was used in these days. Five queries, three of one member's."""
-    span = Range(days.first, days.end)
+def _offer(form: RequestsForm, scope: UsageScope, days: Days) -> dict[UUID, str] | None:
+    """Fill the lists of the form with what was used in these days. One query.
 
-    def keys(by: SumBy) -> list[str]:
-        return [str(group.key) for group in usage_groups(scope, by, span, limit=MAX_GROUPS)]
-
-    form.offer("mode", sorted((key or NONE, key or "No mode said") for key in keys(SumBy.MODE)))
-    form.offer("model", sorted((key or NONE, key or "No model resolved") for key in keys(SumBy.MODEL)))
-    form.offer("error", sorted((key, key) for key in keys(SumBy.ERROR) if key))
+    Returns the addresses of the members who used it, blank for one who is gone; None where it is one member's.
+    """
+    by = [SumBy.MODE, SumBy.MODEL, SumBy.ERROR, *([] if scope.is_own else [SumBy.MEMBER])]
+    found = usage_sums(scope, dict.fromkeys(by, Range(days.first, days.end)), limit=MAX_GROUPS)
+    modes, models, errors = ([str(group.key) for group in found[one]] for one in by[:3])
+    form.offer("mode", sorted((key or NONE, key or "No mode said") for key in modes))
+    form.offer("model", sorted((key or NONE, key or "No model resolved") for key in models))
+    form.offer("error", sorted((key, key) for key in errors if key))
     if scope.is_own:
         del form.fields["member"]
-        return
-    emails = person_emails(UUID(key) for key in keys(SumBy.MEMBER))
-    form.offer("member", sorted(((str(pk), email) for pk, email in emails.items()), key=lambda pair: pair[1]))
+        return None
+    emails = {UUID(str(group.key)): group.label for group in found[SumBy.MEMBER]}
+    members = ((str(person), email) for person, email in emails.items() if email)
+    form.offer("member", sorted(members, key=lambda pair: pair[1]))
+    return emails
 
 
 def _rows(found: RequestPage, path: str) -> list[RequestRow]:

@@ -54,7 +54,7 @@ class ErrorRow:
 
 @organization_page("usage", methods=("GET",))
 def usage(request: PageRequest, page: Page) -> HttpResponse:
-    """Totals, charts and tables of some days. Six queries, four for whoever sees only his own."""
+    """Totals, charts and tables of some days. One query."""
     scope = usage_scope(page.membership)
     form = DaysForm(request.GET)
     today = datetime.now(UTC).date()

@@ -92,6 +92,29 @@ class TestList:
             assert client_of(mallory).get(theirs).status_code == 404
 
 
+class TestBroken:
+    def test_reading_the_models(self, team: Team, routed: Credential, provider: ScriptedUpstream) -> None:
+        provider.script = lambda line: line.answer_json({"data": [{"id": "gpt-5-mini"}]})
+        client = client_of(team.alice)
+        path = url("provider-key", team.organization, credential_id=routed.pk)
+        assert "Not all that leads here can be served" not in text_of(client.get(path))
+        discover = url("provider-key-discover", team.organization, credential_id=routed.pk)
+        answer = client.post(discover, headers=IN_ROW)
+        told = "Refused now: the route of code, the fallback."
+        assert told in answer["HX-Trigger"]
+        assert '"tone": "error"' in answer["HX-Trigger"]
+        page = text_of(client.get(path)).partition("Not all that leads here can be served")[2].partition("key-leads")[0]
+        assert "code" in page
+        assert "docs" not in page
+
+    def test_replacing_the_key(self, team: Team, routed: Credential, provider: ScriptedUpstream) -> None:
+        provider.script = lambda line: line.answer_json({"data": [{"id": "gpt-5"}]})
+        client = client_of(team.alice)
+        replace = url("provider-key-replace", team.organization, credential_id=routed.pk)
+        answer = client.post(replace, {"api_key": f"{KEY}-other"})
+        assert "Refused now: the route of docs." in text_of(client.get(answer["Location"]))
+
+
 class TestAdd:
     def test_it_works(self, team: Team) -> None:
         client = client_of(team.carol)

@@ -85,6 +85,22 @@ class TestWhoComesIn:
         assert alice.email_proven_at is not None
         assert key.revoked_at is not None
 
+    def test_who_was_connected_before_proofs_were_noted(self, client: Client, issuer: Issuer, alice: User) -> None:
+        come_in(Client())
+        User.objects.update(email_proven_at=None)
+        here, key = Client(), ApiKeyFactory.create(user=alice)
+        sign_in(here)
+        for _ in range(2):
+            come_in(client)
+        alice.refresh_from_db()
+        key.refresh_from_db()
+        assert alice.email_proven_at is not None
+        assert alice.has_usable_password()
+        assert key.revoked_at is None
+        assert is_signed_in(here)
+        (row,) = AuditLog.objects.filter(action=AuditAction.USER_UPDATED, message__contains="known to have")
+        assert row.changes == {"email_proven_at": [None, alice.email_proven_at.isoformat()]}
+
     def test_the_same_person_under_another_address(self, client: Client, issuer: Issuer, alice: User) -> None:
         come_in(Client())
         issuer.claims["email"] = "alice.married@example.com"

@@ -21,6 +21,7 @@ from routing.domain.spending import (
     largest_cost,
     most_output_tokens,
     used_up,
+    usual_output_tokens,
 )
 from routing.domain.types import CatalogModel, Pricing
 
@@ -63,7 +64,7 @@ def model(context_length: int | None = None, max_output_tokens: int | None = Non
     ],
 )
 def test_what_a_chat_completion_asks_for(asked: dict[str, Any], tokens: int) -> None:
-    assert most_output_tokens(asked, CHAT, None) == tokens
+    assert usual_output_tokens(asked, CHAT, None) == tokens
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_what_a_chat_completion_asks_for(asked: dict[str, Any], tokens: int) -> 
     ],
 )
 def test_each_api_has_names_of_its_own(api_kind: ApiKind, asked: dict[str, Any], tokens: int) -> None:
-    assert most_output_tokens(asked, api_kind, None) == tokens
+    assert usual_output_tokens(asked, api_kind, None) == tokens
 
 
 @pytest.mark.parametrize(
@@ -96,6 +97,23 @@ def test_each_api_has_names_of_its_own(api_kind: ApiKind, asked: dict[str, Any],
     ],
 )
 def test_no_answer_is_longer_than_its_model_writes(known: CatalogModel, asked: dict[str, Any], tokens: int) -> None:
+    assert usual_output_tokens(asked, CHAT, known) == tokens
+
+
+@pytest.mark.parametrize(
+    ("known", "asked", "tokens"),
+    [
+        (model(200_000, 64_000), {}, 64_000),
+        (model(200_000, 64_000), {"n": 2}, 128_000),
+        (model(32_000), {"max_tokens": None}, 32_000),
+        (model(100_000, 4000), {}, 4000),
+        (model(200_000, 64_000), {"max_tokens": 500, "n": 3}, 1500),
+        (None, {}, 200_000),
+    ],
+)
+def test_an_answer_of_any_length_can_be_as_long_as_its_model_writes(
+    known: CatalogModel | None, asked: dict[str, Any], tokens: int
+) -> None:
     assert most_output_tokens(asked, CHAT, known) == tokens
 
 

@@ -21,7 +21,7 @@ class TestState:
         api = team.api(team.bob)
         api.get("organization-auto")
         # Key, membership, credentials, custom providers, and the versions of catalog and tiers, which the process has.
-        with django_assert_num_queries(6):
+        with django_assert_num_queries(3):
             response = api.get("organization-auto")
         assert response.json() == {
             "eligible": True,

@@ -62,6 +62,24 @@ class TestLive:
         assert "Neuralwatt, with the organization's own key" in explained(team, mode="code")
         assert "Neuralwatt does not support" in explained(team, mode="code", api_kind="messages")
 
+    def test_what_differs_by_api(self, team: Team) -> None:
+        CredentialFactory.create(organization=team.organization)
+        team.configure(**organization_auto({"code": "neuralwatt/demo-model"}, GPT))
+        _, told = explained(team, mode="code").split("Not the same in every API")
+        told = told.partition("</dl>")[0]
+        assert "<dt>Messages</dt>" in told
+        assert "Neuralwatt does not support" in told
+        assert "Chat completions" not in told
+        for same in ({"mode": "code", "api_kind": "messages"}, {"mode": "ask"}):
+            assert "Not the same in every API" not in explained(team, **same)
+
+    def test_what_differs_in_a_draft(self, team: Team) -> None:
+        CredentialFactory.create(organization=team.organization)
+        team.configure(**organization_auto({"code": CLAUDE}))
+        now, draft = explained(team, mode="code", route="neuralwatt/demo-model").split('id="decision-draft"')
+        assert "Not the same in every API" not in now
+        assert "Not the same in every API" in draft
+
     def test_a_question_that_is_none(self, team: Team) -> None:
         assert "This cannot be explained" in explained(team, mode="x" * 501)
 

@@ -147,10 +147,10 @@ class TestList:
         team.configure(**organization_auto({mode.slug: CLAUDE for mode in modes}))
         client = client_of(team.alice)
         client.get(url("modes", team))
-        with django_assert_num_queries(8):
+        with django_assert_num_queries(5):
             page = client.get(url("modes", team)).content.decode()
         assert page.count("Change route") == 100
-        with django_assert_num_queries(12):
+        with django_assert_num_queries(7):
             client.get(url("mode", team, mode_id=modes[0].pk))
 
 
@@ -288,8 +288,8 @@ class TestEdit:
         page = answer.content.decode()
         assert answer.status_code == 412
         assert f"version {version} became {version + 1}" in page
-        assert f'<td class="difference">{CLAUDE}</td>' in page
-        assert f'<td class="difference">{GPT}</td>' in page
+        assert f'<td class="difference" data-label="Yours">{CLAUDE}</td>' in page
+        assert f'<td class="difference" data-label="Now">{GPT}</td>' in page
 
     def test_deleted_meanwhile(self, team: Team) -> None:
         mode = CustomModeFactory.create(organization=team.organization, slug="docs")

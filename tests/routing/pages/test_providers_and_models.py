@@ -120,6 +120,14 @@ class TestPage:
         team.alice.save()
         assert "Sync in Django admin" in shown(team)
 
+    def test_providers_that_the_catalog_does_not_know(self, team: Team) -> None:
+        team.configure(provider_allow_list=["anthropic", "no-such"])
+        told = shown(team).partition("nothing today:")[2].partition("</p>")[0]
+        assert '<code class="anywhere">no-such</code>' in told
+        assert "anthropic" not in told
+        team.configure(provider_allow_list=["anthropic"])
+        assert "nothing today:" not in shown(team)
+
     def test_filters(self, team: Team) -> None:
         free = shown(team, price="free")
         assert "hidden" not in row(free, GPT).partition(">")[0]
@@ -267,6 +275,16 @@ class TestDefaultModel:
         assert 'value="neuralwatt/demo-model"' in part
         assert 'value="kilo-auto/balanced"' in part
         assert '<option value="kilo-auto/org"' not in part
+
+    def test_tiers_are_offered_as_a_fallback_only(self, team: Team) -> None:
+        page = client_of(team.alice).get(url("default-model", team)).content.decode()
+        usual, concrete = re.findall(r"<datalist id=.*?</datalist>", page, re.DOTALL)
+        assert 'id="model-options"' in usual
+        assert 'value="kilo-auto/' in usual
+        assert 'id="concrete-model-options"' in concrete
+        assert 'value="kilo-auto/' not in concrete
+        assert f'value="{GPT}"' in concrete
+        assert re.search(r'<input[^>]*name="specific_model"[^>]*list="concrete-model-options"', page)
 
     def test_refused_by_the_service(self, team: Team) -> None:
         answer = self.send(team, behavior="specific", specific_model="no/such")

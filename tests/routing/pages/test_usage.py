@@ -161,7 +161,7 @@ class TestSummary:
         client.force_login(alice.user)
         path = reverse("usage", kwargs={"organization_id": alice.organization_id})
         client.get(path)
-        with django_assert_num_queries(9):
+        with django_assert_num_queries(4):
             client.get(path)
 
 
@@ -243,7 +243,7 @@ class TestRequests:
         client.force_login(alice.user)
         path = reverse("usage-requests", kwargs={"organization_id": alice.organization_id})
         client.get(path)
-        with django_assert_num_queries(11):
+        with django_assert_num_queries(6):
             client.get(path, {"mode": "code"})
 
 

@@ -49,9 +49,9 @@ def told(kind: ApiKind, output: int) -> bytes:
 class TestMeasuring:
     @pytest.mark.parametrize("kind", KINDS)
     def test_text_counts_however_it_is_cut(self, kind: ApiKind) -> None:
-        texts = ["hello", "", "\u00fc\u4e2d", 'say "no"\n', "\\", "x" * 3000, "y" * 7000, "z" * 500]
+        texts = ["hello", "", "\u00fc\u4e2d\U0001f600", 'say "no"\n', "\\", "x" * 3000, "y" * 7000, "z" * 500]
         stream = b"".join(delta(kind, text) for text in texts)
-        size = sum(len(json.dumps(text)) - 2 for text in texts)
+        size = sum(len(text.encode()) for text in texts)
         assert size > KEPT_BYTES
         dice = random.Random(3)
         for _ in range(20):
@@ -85,7 +85,19 @@ class TestMeasuring:
         usage = StreamedUsage(ApiKind.CHAT_COMPLETIONS, measures_text=True)
         call = {"index": 0, "function": {"name": "read", "arguments": '{"a":1}'}}
         usage.feed(event({"choices": [{"delta": {key: "12345", "tool_calls": [call]}}]}))
-        assert usage.text_bytes() == 5 + len(r"{\"a\":1}")
+        assert usage.text_bytes() == 5 + len('{"a":1}')
+
+    def test_what_is_told_by_two_names_counts_once(self) -> None:
+        usage = StreamedUsage(ApiKind.CHAT_COMPLETIONS, measures_text=True)
+        usage.feed(event({"choices": [{"delta": {"reasoning": "12345", "reasoning_content": "12345"}}]}))
+        assert usage.text_bytes() == 5
+        usage.feed(event({"choices": [{"delta": {"reasoning": "1", "reasoning_content": None, "content": "abc"}}]}))
+        assert usage.text_bytes() == 5 + 1 + 3
+
+    def test_what_is_no_json_counts_as_it_is_written(self) -> None:
+        usage = StreamedUsage(ApiKind.CHAT_COMPLETIONS, measures_text=True)
+        usage.feed(b'data: {"content": "\\x12"}\n')
+        assert usage.text_bytes() == 4
 
     def test_nothing_is_kept_of_what_nobody_measures(self) -> None:
         usage = StreamedUsage(ApiKind.CHAT_COMPLETIONS, measures_text=False)
@@ -185,6 +197,11 @@ class TestRequests:
         kind = ApiKind.CHAT_COMPLETIONS
         upstream.script = stream(delta(kind, "a" * 4000))
         assert self.record(tenant, kind, b"aaaa", max_tokens=30).output_tokens == 30
+
+    def test_what_may_be_of_any_length_is_paid_for_in_full(self, tenant: Tenant, upstream: ScriptedUpstream) -> None:
+        kind = ApiKind.CHAT_COMPLETIONS
+        upstream.script = stream(*[delta(kind, "a" * 4000)] * 10, delta(kind, "b"))
+        assert self.record(tenant, kind, b'"b"', max_tokens=None).output_tokens == 10_001
 
     @pytest.mark.parametrize(
         ("events", "end", "until", "is_known"),

@@ -110,9 +110,9 @@ class TestPage:
     def test_few_queries(
         self, alice: Membership, bob: Membership, django_assert_num_queries: DjangoAssertNumQueries
     ) -> None:
-        with django_assert_num_queries(6):
+        with django_assert_num_queries(1):
             usage_page(usage_scope(alice), DAY - timedelta(days=365), DAY)
-        with django_assert_num_queries(4):
+        with django_assert_num_queries(1):
             usage_page(usage_scope(bob), DAY, DAY)
 
     def test_without_the_records(self, alice: Membership) -> None:

@@ -102,6 +102,10 @@ class TestList:
             use(member)
         with django_assert_num_queries(2):
             usage_requests(usage_scope(alice), RequestFilter(user_id=bob.user_id))
+        with django_assert_num_queries(1):
+            known = {bob.user_id: "bob@example.com", alice.user_id: ""}
+            page = usage_requests(usage_scope(alice), RequestFilter(user_id=bob.user_id), known=known)
+            assert page.emails == {bob.user_id: "bob@example.com"}
         with django_assert_num_queries(3):
             usage_requests(usage_scope(alice), RequestFilter(outcome=Outcome.ANSWERED))
 
