@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 from django.db import connection
 from django.db.models import BooleanField, Case, Q, QuerySet, Value, When
 
+from kilo_gateway.fixed_query import FixedQuery
 from organizations.audit import row_hash
 from organizations.models import AuditAction, AuditLog
 
@@ -22,7 +23,6 @@ PAGE: Final = 100
 # So many rows are looked through for one page, where no index knows which of them match.
 WINDOW: Final = 20_000
 BATCH: Final = 1_000
-_LISTED: Final = ("sequence", "created_at", "action", "actor_id", "actor_email", "actor_name", "via", "message", "hash")
 # Rows are numbered in the order of their writing; the clocks of the hosts that wrote them may differ by this much.
 CLOCKS_DIFFER_BY: Final = timedelta(minutes=5)
 
@@ -66,14 +66,31 @@ class ChainHead:
     hash: str = ""
 
 
+class ListedRow(NamedTuple):
+    """What a list shows of a row: not what was changed."""
+
+    sequence: int
+    created_at: datetime
+    action: str
+    actor_id: UUID | None
+    actor_email: str
+    actor_name: str
+    via: str
+    message: str
+    hash: str
+
+
+Row = TypeVar("Row", AuditLog, ListedRow)
+
+
 @dataclass(frozen=True, slots=True)
-class AuditPage:
+class AuditPage(Generic[Row]):
     """Rows, newest first; `next_cursor` leads to the older ones, `head` is the chain's at that moment.
 
     A page may have fewer rows than fit, even none, and still a next one: then enough was looked through for one page.
     """
 
-    rows: list[AuditLog]
+    rows: list[Row]
     next_cursor: int | None
     head: ChainHead
 
@@ -99,35 +116,59 @@ def chain_head(organization_id: UUID) -> ChainHead:
     return ChainHead(*found) if found else ChainHead()
 
 
-def audit_page(
-    organization_id: UUID, wanted: AuditFilter, *, cursor: int | None = None, is_brief: bool = False
-) -> AuditPage:
+def _newest(rows: QuerySet[AuditLog]) -> QuerySet[AuditLog]:
+    """The newest ones of a page, and one more."""
+    return rows.order_by("-sequence")[: PAGE + 1]
+
+
+def _newest_listed(organization_id: UUID) -> QuerySet[AuditLog, tuple[Any, ...]]:
+    return _newest(AuditLog.objects.filter(organization_id=organization_id)).values_list(*ListedRow._fields)
+
+
+_NEWEST_LISTED: Final = FixedQuery(_newest_listed, UUID(int=1))
+
+
+def audit_page(organization_id: UUID, wanted: AuditFilter, *, cursor: int | None = None) -> AuditPage[AuditLog]:
     """The newest wanted rows, or those older than the one with the number `cursor`. Four queries at most, one for the
     newest of all rows.
-
-    Args:
-        is_brief: The rows are read without what was changed and all else that a list does not show.
     """
     if cursor is None and wanted == AuditFilter():
-        rows = _read(AuditLog.objects.filter(organization_id=organization_id), is_brief=is_brief)
-        head = ChainHead(rows[0].sequence, rows[0].hash) if rows else ChainHead()
-        return _cut(rows, None, head)
+        return _of_newest([*_newest(AuditLog.objects.filter(organization_id=organization_id))])
+    found = _found(organization_id, wanted, cursor)
+    return _cut([*found.rows], found.older, found.head)
+
+
+def audit_list(organization_id: UUID, wanted: AuditFilter, *, cursor: int | None = None) -> AuditPage[ListedRow]:
+    """The same without what a list does not show."""
+    if cursor is None and wanted == AuditFilter():
+        return _of_newest([*map(ListedRow._make, _NEWEST_LISTED.rows(organization_id))])
+    found = _found(organization_id, wanted, cursor)
+    rows = [ListedRow._make(row) for row in found.rows.values_list(*ListedRow._fields)]
+    return _cut(rows, found.older, found.head)
+
+
+class _Found(NamedTuple):
+    rows: QuerySet[AuditLog]
+    older: int | None
+    head: ChainHead
+
+
+def _found(organization_id: UUID, wanted: AuditFilter, cursor: int | None) -> _Found:
     head = chain_head(organization_id)
     low, high = _range(organization_id, wanted, head)
     if cursor is not None:
         high = min(high, cursor - 1)
     edge = low if wanted.has_index else max(low, high - WINDOW + 1)
-    rows = _read(_matching(organization_id, wanted, edge, high), is_brief=is_brief)
-    return _cut(rows, edge if edge > low else None, head)
+    rows = _newest(_matching(organization_id, wanted, edge, high))
+    return _Found(rows, edge if edge > low else None, head)
 
 
-def _read(rows: QuerySet[AuditLog], *, is_brief: bool) -> list[AuditLog]:
-    """The newest ones of a page, and one more."""
-    newest = rows.order_by("-sequence")
-    return list((newest.only(*_LISTED) if is_brief else newest)[: PAGE + 1])
+def _of_newest(rows: list[Row]) -> AuditPage[Row]:
+    head = ChainHead(rows[0].sequence, rows[0].hash) if rows else ChainHead()
+    return _cut(rows, None, head)
 
 
-def _cut(rows: list[AuditLog], older: int | None, head: ChainHead) -> AuditPage:
+def _cut(rows: list[Row], older: int | None, head: ChainHead) -> AuditPage[Row]:
     """What fits on a page; `older` leads on where that is all of them."""
     if len(rows) > PAGE:
         return AuditPage(rows[:PAGE], rows[PAGE - 1].sequence, head)

@@ -11,6 +11,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 from django.http import Http404
 
+from kilo_gateway.fixed_query import FixedQuery
 from kilo_gateway.newest_first import Log, Position
 from organizations.members import MAX_TOKEN_LENGTH, token_hash
 from organizations.models import ApiKey, Invitation, Membership, User
@@ -25,10 +26,17 @@ def members_of(organization_id: UUID) -> list[Membership]:
     return list(memberships.select_related("user").order_by("user__email"))
 
 
+def _addresses(organization_id: UUID) -> QuerySet[Membership, tuple[str, str]]:
+    rows = Membership.objects.filter(organization_id=organization_id).order_by("user__email")
+    return rows.values_list("user__email", "user__name")
+
+
+_ADDRESSES: Final = FixedQuery(_addresses, UUID(int=1))
+
+
 def addresses_of(organization_id: UUID) -> list[tuple[str, str]]:
     """The email address and the name of each member, by address. One query."""
-    rows = Membership.objects.filter(organization_id=organization_id).order_by("user__email")
-    return list(rows.values_list("user__email", "user__name"))
+    return [(email, name) for email, name in _ADDRESSES.rows(organization_id)]
 
 
 def open_invitations_of(organization_id: UUID) -> list[Invitation]:

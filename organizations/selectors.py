@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from django.db import DEFAULT_DB_ALIAS
+from django.db.models import QuerySet
 from django.http import Http404
 
 from kilo_gateway.api_errors import ErrorType, GatewayError
+from kilo_gateway.fixed_query import FixedQuery, columns_of
 from organizations.models import ApiKey, Membership, Organization, SettingsVersion, User
 
 # What of an organization's settings is about routing. Whatever else is stored there is nobody's business here.
@@ -57,10 +60,9 @@ def acting_membership(user: User, organization_header: str, *, key: ApiKey | Non
 
 def memberships_of(user: User, *, key: ApiKey | None = None) -> list[Membership]:
     """The person's memberships with their organizations, oldest first; with a bound key only that one. One query."""
-    memberships = Membership.objects.select_related("organization").filter(user=user)
-    if (bound_to := bound_organization_id(key)) is not None:
-        memberships = memberships.filter(organization_id=bound_to)
-    return list(memberships.order_by("created_at", "pk"))
+    memberships = [_with_organization(row, user) for row in _MEMBERSHIPS.rows(user.pk)]
+    bound_to = bound_organization_id(key)
+    return [row for row in memberships if bound_to is None or row.organization_id == bound_to]
 
 
 def bound_organization_id(key: ApiKey | None) -> UUID | None:
@@ -90,6 +92,25 @@ def organization_by_reference(reference: str) -> Organization:
             f'Several organizations are called "{reference}": name it by its id.'
         )
     return found[0]
+
+
+_OWN_COLUMNS = columns_of(Membership)
+_ALL_COLUMNS = (*_OWN_COLUMNS, *(f"organization__{name}" for name in columns_of(Organization)))
+
+
+def _memberships(user_id: UUID) -> QuerySet[Membership, tuple[Any, ...]]:
+    return Membership.objects.filter(user_id=user_id).order_by("created_at", "pk").values_list(*_ALL_COLUMNS)
+
+
+_MEMBERSHIPS = FixedQuery(_memberships, UUID(int=1))
+
+
+def _with_organization(row: tuple[Any, ...], user: User) -> Membership:
+    own = len(_OWN_COLUMNS)
+    membership = Membership.from_db(DEFAULT_DB_ALIAS, _OWN_COLUMNS, row[:own])
+    membership.organization = Organization.from_db(DEFAULT_DB_ALIAS, columns_of(Organization), row[own:])
+    membership.user = user
+    return membership
 
 
 def _membership(user: User, organization_id: UUID) -> Membership | None:

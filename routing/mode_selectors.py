@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final
 
 from organizations.models import Organization
 from organizations.modes.config import BUILT_IN_MODES, GROUPS, LIMITABLE, BuiltInMode, readable_config
-from organizations.modes.models import CustomMode
-from organizations.modes.selectors import modes_listed
+from organizations.modes.selectors import ListedMode, modes_listed
 from routing.catalog.cache import CatalogUnreadable
 from routing.domain.resolve import ROUTE_ALIASES, find_route
 from routing.domain.settings import OrganizationAuto, State, state_of
@@ -91,7 +91,7 @@ class ModeEntry:
     slug: str
     name: str
     config: Mapping[str, Any]
-    row: CustomMode | None
+    row: ListedMode | None
     built_in: BuiltInMode | None
     route: ModeRoute
     followers: tuple[ModeRoute, ...] = ()
@@ -105,7 +105,7 @@ class ModeEntry:
         return str(self.config.get("description") or self.config.get("whenToUse") or "")
 
     @property
-    def tools(self) -> list[Tool]:
+    def tools(self) -> tuple[Tool, ...]:
         return tools_of(self.config)
 
 
@@ -180,15 +180,22 @@ class ModeRoutes:
         return ModeRoute(slug, target, kind, origin, status)
 
 
-def tools_of(config: Mapping[str, Any]) -> list[Tool]:
+def tools_of(config: Mapping[str, Any]) -> tuple[Tool, ...]:
     """The tools of a config, in the order in which they are always shown."""
+    groups = tuple(config.get("groups") or ())
+    # Most modes have no limits, and the same few tools.
+    return _tools(groups) if all(isinstance(group, str) for group in groups) else _tools.__wrapped__(groups)
+
+
+@lru_cache(maxsize=256)
+def _tools(groups: tuple[Any, ...]) -> tuple[Tool, ...]:
     found: dict[str, Tool] = {}
-    for group in config.get("groups") or ():
+    for group in groups:
         name, limit = (group, {}) if isinstance(group, str) else (group[0], group[1])
         regex = str(limit.get("fileRegex", "")) if name == LIMITABLE else ""
         found[name] = Tool(name, TOOL_NAMES.get(name, name), regex, str(limit.get("description", "")))
     order = {name: position for position, name in enumerate(GROUPS)}
-    return sorted(found.values(), key=lambda tool: order.get(tool.name, len(order)))
+    return tuple(sorted(found.values(), key=lambda tool: order.get(tool.name, len(order))))
 
 
 def modes_overview(organization: Organization) -> ModesOverview:
@@ -215,11 +222,11 @@ def modes_overview(organization: Organization) -> ModesOverview:
     )
 
 
-def _built_in_entry(mode: BuiltInMode, row: CustomMode | None, routes: ModeRoutes) -> ModeEntry:
+def _built_in_entry(mode: BuiltInMode, row: ListedMode | None, routes: ModeRoutes) -> ModeEntry:
     name, config = (row.name, readable_config(row.config)) if row else (mode.name, mode.config)
     followers = tuple(routes.of(slug) for slug, followed in ROUTE_ALIASES.items() if followed == mode.slug)
     return ModeEntry(mode.slug, name, config, row, mode, routes.of(mode.slug), followers)
 
 
-def _custom_entry(row: CustomMode, routes: ModeRoutes) -> ModeEntry:
+def _custom_entry(row: ListedMode, routes: ModeRoutes) -> ModeEntry:
     return ModeEntry(row.slug, row.name, readable_config(row.config), row, None, routes.of(row.slug))

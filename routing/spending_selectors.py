@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any, Final
 from uuid import UUID
 
+from django.db import DEFAULT_DB_ALIAS
+from django.db.models import QuerySet
+
+from kilo_gateway.fixed_query import FixedQuery, columns_of
 from organizations.models import User
 from routing.domain.spending import Allowance, Period, Scope
 from routing.models import HostedBalance, MemberSpending
@@ -54,9 +59,21 @@ class SpendingState:
     spent: Spent
 
 
+_COLUMNS: Final = columns_of(HostedBalance)
+
+
+def _account(organization_id: UUID) -> QuerySet[HostedBalance, tuple[Any, ...]]:
+    return HostedBalance.objects.filter(pk=organization_id).values_list(*_COLUMNS)
+
+
+_ACCOUNT: Final = FixedQuery(_account, UUID(int=1))
+
+
 def account_state(organization_id: UUID, at: datetime) -> SpendingState:
     """The same without the members: the limits of an organization, and what is spent at this moment. One query."""
-    account = HostedBalance.objects.filter(pk=organization_id).first() or HostedBalance(pk=organization_id)
+    rows = _ACCOUNT.rows(organization_id)
+    stored = HostedBalance.from_db(DEFAULT_DB_ALIAS, _COLUMNS, rows[0]) if rows else None
+    account = stored or HostedBalance(pk=organization_id)
     return SpendingState(
         organization=limits_of(account),
         each_member=each_member_limits(account),

@@ -130,7 +130,7 @@ class _Shape:
 
 
 # Lists of different lengths have different shapes. When there are too many all begin anew, and no key is found again.
-_MOST_SHAPES: Final = 2048
+_MOST_SHAPES: Final = 1024
 _shapes: Final[dict[tuple[type, ...], _Shape]] = {}
 
 

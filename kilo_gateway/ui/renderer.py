@@ -33,9 +33,9 @@ class RememberingRenderer(DjangoTemplates):
 
     def render(self, template_name: str, context: dict[str, Any], request: HttpRequest | None = None) -> SafeString:
         """As the renderer that it stands for; empty controls, and what can be chosen, are made once."""
-        widget = context.get("widget")
+        widget: dict[str, Any] = context.get("widget", {})
         draw = partial(super().render, template_name)
-        if request is not None or not template_name.startswith(_WIDGETS) or not isinstance(widget, dict):
+        if not template_name.startswith(_WIDGETS) or context.keys() != {"widget"} or request is not None:
             return SafeString(draw(context, request))
         if template_name == _SELECT:
             # For each that may be chosen there would be a whole list: only what is in it is kept.
@@ -52,10 +52,8 @@ class RememberingRenderer(DjangoTemplates):
         """The same groups with one option each, which draws all of them; those without a name are one."""
         drawn: list[_Group] = []
         for named, together in groupby(groups, key=_named_group):
-            options = [option for _, options, _ in together for option in options]
-            drawn.append(
-                (named and named[0], [{"template_name": _Drawn(self._drawn_option(option) for option in options)}], 0)
-            )
+            texts = [self._drawn_option(option) for _, options, _ in together for option in options]
+            drawn.append((named and named[0], [{"template_name": _Drawn(texts)}], 0))
         return drawn
 
     def _drawn_option(self, option: dict[str, Any]) -> SafeString:
@@ -81,9 +79,7 @@ class _Drawn:
         return self._text
 
 
-def _kept_or_drawn(
-    template_name: str, widget: dict[str, Any], draw: Callable[[dict[str, Any]], SafeString]
-) -> SafeString:
+def _kept_or_drawn(template_name: str, widget: dict[str, Any], draw: Callable[[dict[str, Any]], str]) -> SafeString:
     try:
         key = key_of((template_name, widget))
     except TypeError:

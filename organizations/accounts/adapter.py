@@ -16,9 +16,9 @@ from django.urls import reverse
 from django.utils.crypto import constant_time_compare
 
 from kilo_gateway.addresses import client_address
-from kilo_gateway.api_errors import GatewayError
 from kilo_gateway.secret import Secret
 from organizations.accounts.callers import page_actor
+from organizations.accounts.refusals import leading_to_sign_in
 from organizations.models import User
 from organizations.sign_ins import forget_attempt, may_try_to_sign_in, sign_in_failure_record, sign_in_record
 from organizations.users import user_password_set
@@ -71,11 +71,8 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ha
         sign_in_record(user=user, address=client_address(request.META), means=means or "an invitation")
 
     def set_password(self, user: Any, password: str) -> None:
-        """Raises the way to the sign-in for somebody whose access has ended meanwhile."""
-        try:
+        with leading_to_sign_in():
             user_password_set(user=user, password=Secret(password), actor=page_actor(self.request, user))
-        except GatewayError:
-            raise ImmediateHttpResponse(redirect("account_login")) from None
 
     def get_client_ip(self, request: HttpRequest) -> str:
         return client_address(request.META) or "unknown"

@@ -26,6 +26,7 @@ from kilo_gateway.addresses import client_address
 from kilo_gateway.secret import Secret
 from organizations.accounts.callers import page_actor
 from organizations.accounts.oidc import is_vouched_for
+from organizations.accounts.refusals import leading_to_sign_in
 from organizations.attempts import Limit, network_of
 from organizations.models import User
 from organizations.sign_ins import (
@@ -109,7 +110,8 @@ class ResetForm(ResetPasswordKeyForm):  # type: ignore[misc]
         """Nobody is signed in: whoever got the mail acts as the person."""
         password = Secret(self.cleaned_data["password1"])
         actor = page_actor(get_adapter().request, self.user)
-        user_password_reset(user=self.user, password=password, actor=actor)
+        with leading_to_sign_in():
+            user_password_reset(user=self.user, password=password, actor=actor)
 
 
 class PasswordChangeForm(ChangePasswordForm):  # type: ignore[misc]

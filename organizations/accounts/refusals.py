@@ -1,19 +1,35 @@
-"""Forms of the account's pages that are refused say so by their status, like those of all other pages."""
+"""What is refused on the account's pages: forms say so by their status, and whose access has ended signs in again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, Final
 
+from allauth.core.exceptions import ImmediateHttpResponse
 from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponseBase
+from django.shortcuts import redirect
+
+from kilo_gateway.api_errors import GatewayError
 
 TOO_MANY: Final = "too_many_login_attempts"
 # The length of the shortest window. How much is left of one is told to nobody.
 RETRY_AFTER_SECONDS: Final = 300
 
 View = Callable[..., HttpResponseBase]
+
+
+@contextmanager
+def leading_to_sign_in() -> Iterator[None]:
+    """Around a change of the account: raises the way to the sign-in for whose access has ended meanwhile."""
+    try:
+        yield
+    except GatewayError as error:
+        if error.status != 401:
+            raise
+        raise ImmediateHttpResponse(redirect("account_login")) from None
 
 
 def with_status(view: View) -> View:

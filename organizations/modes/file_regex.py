@@ -14,8 +14,10 @@ from typing import Final
 _GROUP: Final = re.compile(r"\((?:\?(?::|<?[=!]|<(?P<name>[A-Za-z_$][\w$]*)>))?", re.ASCII)
 _LOOKBEHINDS: Final = frozenset({"(?<=", "(?<!"})
 _QUANTIFIER: Final = re.compile(r"(?:[*+?]|\{(?P<least>[0-9]+)(?:,(?P<most>[0-9]*))?\})\??")
+# Braces with a number in them are a quantifier, even behind `\p`.
 _ESCAPE: Final = re.compile(
-    r"\\(?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|c[A-Za-z]|[pP]\{[\w=]*\}|k<(?P<name>[^>]*)>|.)", re.DOTALL
+    r"\\(?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|c[A-Za-z]|[pP]\{(?!\d+\})[\w=]*\}|k<(?P<name>[^>]*)>|.)",
+    re.DOTALL | re.ASCII,
 )
 _LETTERS: Final = frozenset("bBdDsSwWfnrtvcxukpP")
 # Escapes that stand for many characters, so that no range can begin or end with them.
@@ -159,7 +161,7 @@ class _Reader:
             return self.pattern[self.at - 1]
         escape = self._escaped().group()
         kind, value = escape[1], escape[2:]
-        if kind in _SETS or kind in "pP":
+        if kind in _SETS or (kind in "pP" and value):
             return ""
         if kind in "ux" and value:
             return chr(int(value, 16))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 from uuid import UUID
 
+from django.db.models import QuerySet
 from django.http import Http404
 
+from kilo_gateway.fixed_query import FixedQuery
 from organizations.modes.config import readable_config
 from organizations.modes.models import CustomMode
 
@@ -16,10 +19,27 @@ def modes_of(organization_id: UUID) -> list[CustomMode]:
     return list(CustomMode.objects.filter(organization_id=organization_id).order_by("created_at", "slug"))
 
 
-def modes_listed(organization_id: UUID) -> list[CustomMode]:
-    """The same in the same order, read without who made them and when: each of that would be a query more."""
+@dataclass(frozen=True, slots=True)
+class ListedMode:
+    """A stored mode without who made it and when."""
+
+    pk: UUID
+    slug: str
+    name: str
+    config: Any
+
+
+def _listed(organization_id: UUID) -> QuerySet[CustomMode, tuple[Any, ...]]:
     rows = CustomMode.objects.filter(organization_id=organization_id).order_by("created_at", "slug")
-    return list(rows.only("slug", "name", "config"))
+    return rows.values_list("pk", "slug", "name", "config")
+
+
+_LISTED: Final = FixedQuery(_listed, UUID(int=1))
+
+
+def modes_listed(organization_id: UUID) -> list[ListedMode]:
+    """The same in the same order, and less of them. One query."""
+    return [ListedMode(*row) for row in _LISTED.rows(organization_id)]
 
 
 def mode_or_404(organization_id: UUID, mode_id: UUID) -> CustomMode:

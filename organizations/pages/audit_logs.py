@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from itertools import groupby
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from django.http import Http404, HttpResponse
 
 from kilo_gateway.ui.links import with_query
 from organizations.audit_changes import Changed, changed_fields
-from organizations.audit_selectors import AuditFilter, audit_entry, audit_page, id_or_email
+from organizations.audit_selectors import AuditFilter, ListedRow, audit_entry, audit_list, id_or_email
 from organizations.models import AuditAction, AuditLog, Via
 from organizations.pages.date_range import FROM, TO, DateRangeForm
 from organizations.pages.frame import Page, PageRequest, organization_page
@@ -51,6 +52,7 @@ def action_label(action: str) -> str:
     return words[:1].upper() + words[1:]
 
 
+@cache
 def _grouped_actions() -> list[tuple[str, Any]]:
     return [
         ("", "Any"),
@@ -118,7 +120,7 @@ def audit_logs(request: PageRequest, page: Page) -> HttpResponse:
     form = AuditForm(request.GET)
     wanted = form.wanted()
     cursor = _cursor(request.GET.get("cursor", ""))
-    found = audit_page(page.organization.pk, wanted, cursor=cursor, is_brief=True)
+    found = audit_list(page.organization.pk, wanted, cursor=cursor)
     path = page.url("audit-logs")
     kept = {name: value for name, value in request.GET.dict().items() if name in form.fields and value}
     context = {
@@ -179,14 +181,14 @@ def _exported(form: AuditForm, kept: Mapping[str, str]) -> dict[str, str]:
     return {**kept, **{name: moment.isoformat() for name, moment in ends.items() if moment is not None}}
 
 
-def _by_day(rows: Iterable[AuditLog], path: str) -> Iterable[Day]:
+def _by_day(rows: Iterable[ListedRow], path: str) -> Iterable[Day]:
     today = datetime.now(UTC).date()
     names = {today: "Today, ", today - timedelta(days=1): "Yesterday, "}
     for day, of_day in groupby(rows, key=lambda row: row.created_at.astimezone(UTC).date()):
         yield Day(day, f"{names.get(day, '')}{day:%A} {day.day} {day:%B %Y}", [_entry(row, path) for row in of_day])
 
 
-def _entry(row: AuditLog, path: str) -> Entry:
+def _entry(row: ListedRow, path: str) -> Entry:
     return Entry(
         at=row.created_at.astimezone(UTC),
         message=row.message,
@@ -199,7 +201,7 @@ def _entry(row: AuditLog, path: str) -> Entry:
     )
 
 
-def _who(row: AuditLog) -> str:
+def _who(row: AuditLog | ListedRow) -> str:
     """Whoever it was, as he was called then."""
     if row.actor_id is not None or row.actor_email:
         return row.actor_name or row.actor_email or str(row.actor_id)

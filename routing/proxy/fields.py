@@ -8,7 +8,7 @@ through, and what is not known goes through as long as it speaks of no model.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kilo_gateway.api_errors import ErrorType, GatewayError
@@ -34,15 +34,17 @@ _ORDINARY = frozenset(
 # A field that nobody knows here, and that is called so, decides where a request goes.
 _DECISIVE = ("model", "provider", "fallback", "preset", "rout")
 _STORED_AGENTS = frozenset({"agent", "agent_id", "agent_reference"})
-# Keys inside of such a field, of a plugin or of a tool that an upstream runs.
+# Keys inside of a plugin or of a tool that an upstream runs.
 _SPEAKS_OF_A_MODEL = ("model", "fallback", "preset")
 
 _PLUGINS = frozenset({"web", "web-fetch", "file-parser", "response-healing", "context-compression"})
 
 # Tools that a client runs, or a server that it names: what is inside is for them.
 _TOOLS_OF_OTHERS = ("function", "custom", "mcp", "mcp_toolset")
+# In a tool without a type, which is a client's: what the model reads of it.
+_READ_BY_THE_MODEL = frozenset({"name", "description", "parameters", "input_schema", "input_examples", "function"})
 # Types without a namespace belong to the model's own API. Of the others, those that ask no other model.
-_PLAIN_TYPE = re.compile(r"[a-z][a-z0-9_]*")
+_PLAIN_TYPE = re.compile(r"[a-z][a-z0-9_-]*")
 _NAMESPACED_TOOLS = frozenset(
     f"openrouter:{name}"
     for name in ("web_search", "web_fetch", "datetime", "apply_patch", "bash", "shell", "tool_search")
@@ -56,7 +58,8 @@ def unsupported_field(message: str) -> GatewayError:
 
 
 def check_fields(values: Mapping[str, Any]) -> None:
-    """Refuse what could lead to another model, provider or routing than was decided. An absent value says nothing.
+    """Refuse what could lead to another model, provider or routing than was decided. Null, an empty text and an empty
+    list say nothing, but for `models`: a list of models has no place here.
 
     Raises:
         GatewayError: 400 `unsupported_field`; 400 `invalid_request` for tools and plugins of the wrong shape.
@@ -68,7 +71,7 @@ def check_fields(values: Mapping[str, Any]) -> None:
     if (tools := values.get("tools")) is not None:
         check_tools(tools)
     choice = values.get("tool_choice")
-    if isinstance(choice, dict) and choice.get("type") is not None:
+    if isinstance(choice, dict) and not _says_nothing(choice.get("type")):
         _check_tool_type(choice["type"])
 
 
@@ -77,9 +80,9 @@ def _check_unknown(key: str, value: Any) -> None:
     if name in _ORDINARY:
         # Some parsers match keys whatever their case: one of them would take this one for the one that was looked at.
         raise unsupported_field(f'"{name}" is spelled in another case.')
-    if value is None and name != "models":
+    if _says_nothing(value) and name != "models":
         return
-    if name in _STORED_AGENTS or any(word in name for word in _DECISIVE) or _speaks_of_a_model(value):
+    if name in _STORED_AGENTS or _has_one_of(_DECISIVE, name) or _speaks_of(_DECISIVE, value):
         raise unsupported_field(
             f'"{_shown(key)}" is not supported: a request goes to the model that was decided, or to none.'
         )
@@ -90,7 +93,7 @@ def _check_plugins(plugins: Any) -> None:
         raise invalid_request('"plugins" must be a list of objects.')
     for plugin in plugins:
         name = plugin.get("id")
-        if not isinstance(name, str) or name not in _PLUGINS or _speaks_of_a_model(plugin):
+        if not isinstance(name, str) or name not in _PLUGINS or _speaks_of(_SPEAKS_OF_A_MODEL, plugin):
             known = ", ".join(sorted(_PLUGINS))
             raise unsupported_field(
                 f'The plugin "{_shown(name)}" is not supported as it is asked for: it could lead to another model than '
@@ -109,20 +112,31 @@ def check_tools(tools: Any) -> None:
     for tool in tools:
         if not isinstance(tool, dict):
             raise invalid_request('Each of "tools" must be an object.')
-        kind = tool.get("type")
+        kind: Any = tool.get("type")
         if kind in _TOOLS_OF_OTHERS:
             continue
-        if kind is None:
-            # A tool of the client's too, but for what an upstream would read out of its keys.
-            kind = next((key for key in tool if _is_about_a_model(key)), None)
-            if kind is not None:
-                raise _unsupported_tool(kind)
-        elif kind == "namespace":
+        if _says_nothing(kind):
+            _check_untyped_tool(tool)
+            continue
+        if kind == "namespace":
             check_tools(tool.get("tools") or [])
+            tool = {key: value for key, value in tool.items() if key != "tools"}  # noqa: PLW2901 - what is left of it
         else:
             _check_tool_type(kind)
-            if _speaks_of_a_model(tool):
-                raise _unsupported_tool(kind)
+        if _speaks_of(_SPEAKS_OF_A_MODEL, tool):
+            raise _unsupported_tool(kind)
+
+
+def _check_untyped_tool(tool: Mapping[str, Any]) -> None:
+    """A tool of the client's too, but for what an upstream would read out of its keys."""
+    for key, value in tool.items():
+        if key in _READ_BY_THE_MODEL:
+            continue
+        name = key.casefold()
+        if ":" in name or _has_one_of((*_ASKS_ANOTHER, *_SPEAKS_OF_A_MODEL), name):
+            raise _unsupported_tool(key)
+        if _speaks_of(_SPEAKS_OF_A_MODEL, value):
+            raise _unsupported_tool(key)
 
 
 def _check_tool_type(kind: Any) -> None:
@@ -130,7 +144,7 @@ def _check_tool_type(kind: Any) -> None:
         raise invalid_request("The type of a tool must be a text.")
     if kind in _NAMESPACED_TOOLS:
         return
-    if not _PLAIN_TYPE.fullmatch(kind) or any(word in kind for word in _ASKS_ANOTHER):
+    if not _PLAIN_TYPE.fullmatch(kind) or _has_one_of(_ASKS_ANOTHER, kind):
         raise _unsupported_tool(kind)
 
 
@@ -141,13 +155,13 @@ def _unsupported_tool(kind: str) -> GatewayError:
     )
 
 
-def _speaks_of_a_model(value: Any) -> bool:
-    """Whether a key at any depth names a model, or what stands for models."""
+def _speaks_of(words: Iterable[str], value: Any) -> bool:
+    """Whether a key at any depth that says something has one of these words."""
     waiting = [value]
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):
-            if any(inner is not None and _is_about_a_model(key) for key, inner in value.items()):
+            if any(not _says_nothing(inner) and _has_one_of(words, key.casefold()) for key, inner in value.items()):
                 return True
             waiting += value.values()
         elif isinstance(value, list):
@@ -155,9 +169,13 @@ def _speaks_of_a_model(value: Any) -> bool:
     return False
 
 
-def _is_about_a_model(key: str) -> bool:
-    name = key.casefold()
-    return any(word in name for word in _SPEAKS_OF_A_MODEL)
+def _has_one_of(words: Iterable[str], name: str) -> bool:
+    return any(word in name for word in words)
+
+
+def _says_nothing(value: Any) -> bool:
+    # Not an empty object, which is how some things are turned on.
+    return value is None or value == "" or value == []  # noqa: PLR1714 - zero and false say something
 
 
 def _shown(name: Any) -> str:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections import namedtuple
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import cache
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final, cast
 from uuid import UUID
 
 from django.db.models import QuerySet
 
+from kilo_gateway.fixed_query import FixedQuery
 from kilo_gateway.newest_first import Log, Page, Position
 from organizations.models import ApiKey
 from routing.models import UsageRecord
@@ -20,6 +23,8 @@ from routing.usage.sums import UsageScope
 from routing.usage_selectors import person_emails
 
 PAGE: Final = 100
+# Who made a request, and where it is in the list.
+_PLACE: Final = ("pk", "created_at", "user_id")
 _CURSOR: Final = re.compile(r"(\d{1,17})-(\d{1,18})", re.ASCII)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -84,7 +89,7 @@ def usage_requests(
     before: str = "",
     after: str = "",
     size: int = PAGE,
-    fields: Iterable[str] = (),
+    fields: Sequence[str] = (),
     known: Mapping[UUID, str] = MappingProxyType({}),
 ) -> RequestPage:
     """The newest wanted requests, or those next to a cursor: older ones with `before`, newer ones with `after`.
@@ -92,20 +97,48 @@ def usage_requests(
     A cursor that is none of ours counts as not given. Three queries at most, and nothing is counted.
 
     Args:
-        fields: What of the records is needed beside their place; nothing said, all of it.
+        fields: What of the records is needed beside their place; nothing said, all of it. Then the rows have just
+            that, and are made in a fraction of the time.
         known: Addresses of persons, blank for one who is gone. Only those of others are read.
     """
-    rows = _of(scope, wanted)
-    matches = _narrowed(rows, wanted)
-    if needed := [*fields]:
-        matches = matches.only("created_at", "user_id", *needed)
-    log = Log(matches, None if wanted.has_index else rows)
-    page = _page(log, size, _position(before), _position(after))
+    needed = (*_PLACE, *fields) if fields else ()
+    start, end = _position(before), _position(after)
+    plain = RequestFilter(since=wanted.since, until=wanted.until)
+    if needed and wanted == plain and wanted.since and wanted.until and not (scope.is_own or start or end):
+        newest = _newest(size, needed).rows(scope.organization_id, wanted.since, wanted.until)
+        page = _first_page([_row_kind(needed)._make(row) for row in newest], size)
+    else:
+        rows = _of(scope, wanted)
+        matches = _narrowed(rows, wanted)
+        if needed:
+            matches = cast("QuerySet[UsageRecord]", matches.values_list(*needed, named=True))
+        page = _page(Log(matches, None if wanted.has_index else rows), size, start, end)
     persons = {row.user_id for row in page.rows}
     others = persons - known.keys()
     found = {**known, **(person_emails(others) if others else {})}
     emails = {person: found[person] for person in persons if found.get(person)}
     return RequestPage(page.rows, emails, older=_cursor(page.older), newer=_cursor(page.newer))
+
+
+@cache
+def _newest(size: int, needed: tuple[str, ...]) -> FixedQuery:
+    """The newest requests of an organization in a range of time, and one more: what the list begins with."""
+
+    def described(organization_id: UUID, since: datetime, until: datetime) -> QuerySet[UsageRecord, tuple[Any, ...]]:
+        rows = _of(UsageScope(organization_id), RequestFilter(since=since, until=until))
+        return rows.order_by("-created_at", "-pk").values_list(*needed)[: size + 1]
+
+    return FixedQuery(described, UUID(int=1), _EPOCH, _EPOCH + _MICROSECOND)
+
+
+@cache
+def _row_kind(needed: tuple[str, ...]) -> type[Any]:
+    return namedtuple("_Row", needed)  # noqa: PYI024 - which ones is not known before
+
+
+def _first_page(rows: list[Any], size: int) -> Page[UsageRecord]:
+    last = rows[size - 1] if len(rows) > size else None
+    return Page(rows[:size], older=None if last is None else Position(last.created_at, last.pk))
 
 
 def _page(log: Log[UsageRecord], size: int, before: Position | None, after: Position | None) -> Page[UsageRecord]:

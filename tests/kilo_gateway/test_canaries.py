@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import logging
 import secrets
 import threading
+import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -78,7 +80,8 @@ def test_what_is_none(content: str) -> None:
 
 
 def test_compressed() -> None:
-    assert decoded(b"plain", "gzip") == decoded(b"plain", "") == b"plain"
+    assert decoded(gzip.compress(b"packed"), "gzip") == decoded(zlib.compress(b"packed"), "deflate") == b"packed"
+    assert decoded(b"plain", "gzip") == decoded(b"plain", "deflate") == decoded(b"plain", "") == b"plain"
 
 
 @pytest.mark.parametrize(
@@ -102,6 +105,14 @@ class TestAnswers:
     def test_what_was_typed_comes_back(self, client: Client) -> None:
         with canaries.expected() as found:
             client.post("/echo", {"password": "a long password"})
+        assert found == [f"{Kind.TYPED} in the answer to POST /echo, after ''"]
+
+    def test_in_an_answer_that_is_compressed(self, client: Client, settings: Settings) -> None:
+        settings.MIDDLEWARE = ["django.middleware.gzip.GZipMiddleware"]
+        with canaries.expected() as found:
+            answer = client.post("/echo", {"password": "a long password" * 20}, headers={"accept-encoding": "gzip"})
+        assert answer.headers["content-encoding"] == "gzip"
+        assert b"password" not in answer.content
         assert found == [f"{Kind.TYPED} in the answer to POST /echo, after ''"]
 
     def test_in_a_header(self, client: Client) -> None:

@@ -237,9 +237,7 @@ class TestControls:
         for number in range(20):
             str(self.form(choices, color=f"nonsense-{number}", shade=f"nonsense-{number}"))
             str(self.form(choices, color=f"model-{number}"))
-        assert len(kept) == 200 + 20 + 2 + 2, (
-            "options, chosen ones, few choices right and wrong, empty fields"
-        )
+        assert len(kept) == 200 + 20 + 2 + 2, "options, chosen ones, few choices right and wrong, empty fields"
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Final, cast
 
 from django import template
-from django.forms import BoundField, CheckboxInput, RadioSelect, Select
+from django.forms import BoundField, CheckboxInput, DateInput, RadioSelect, Select
 from django.forms.renderers import get_default_renderer
 from django.forms.utils import flatatt
 from django.template.loader import get_template
@@ -180,8 +180,18 @@ def _button(
     return _rendered("partials/button.html", shown)
 
 
-@register.inclusion_tag("partials/field.html")
-def field(bound: BoundField, *, switch: bool = False, grow: bool = False, **given: Any) -> dict[str, Any]:
+@register.simple_block_tag
+def once(content: SafeString) -> SafeString:
+    """What stands at several places of a page, drawn once: `{% once as menu %}...{% endonce %}` and `{{ menu }}`."""
+    return content
+
+
+# Stands for the control in what is around it.
+_CONTROL: Final = SafeString("<control/>")
+
+
+@register.simple_tag
+def field(bound: BoundField, *, switch: bool = False, grow: bool = False, **given: Any) -> SafeString:
     """A field of a form with its label, its help and what is wrong with it.
 
     Args:
@@ -198,29 +208,47 @@ def field(bound: BoundField, *, switch: bool = False, grow: bool = False, **give
     attrs = {name.rstrip("_").replace("_", "-"): value for name, value in given.items() if value not in {None, False}}
     if switch:
         attrs |= {"class": "switch", "role": "switch"}
-    notes = getattr(widget, "notes", {})
-    return {
-        "bound": bound,
+    # One of several is always chosen, be it the one that says nothing.
+    is_chosen = isinstance(widget, RadioSelect) and not widget.allow_multiple_selected
+    is_filter = kind == "input" and getattr(bound.form, "is_filter", False)
+    words = {
         "kind": kind,
-        # One of several is always chosen, be it the one that says nothing.
-        "one_of": isinstance(widget, RadioSelect) and not widget.allow_multiple_selected,
-        "noted": [(one, notes.get(str(one.data["value"]), "")) for one in bound] if notes else [],
+        "label": bound.label,
+        "label_for": bound.id_for_label,
+        "help_text": bound.help_text,
+        "described_by": (bound.aria_describedby or "") if kind == "choices" else "",
+        "optional": not (bound.field.required or is_chosen or is_filter),
         "grow": grow,
-        "control": _control(bound, attrs),
         "error_id": f"{bound.auto_id}_error",
         "help_id": f"{bound.auto_id}_helptext",
     }
+    notes = getattr(widget, "notes", {})
+    if notes:
+        noted = [(one, notes.get(str(one.data["value"]), "")) for one in bound]
+        return _rendered("partials/field.html", words | {"noted": noted, "errors": bound.errors})
+    control = _control(bound, attrs)
+    if bound.errors:
+        # They may say what was typed, which may be a secret; so may the control.
+        return _rendered("partials/field.html", words | {"control": control, "errors": bound.errors})
+    before, _, after = _part("partials/field.html", control=_CONTROL, **words).partition(_CONTROL)
+    return SafeString(f"{before}{control}{after}")
 
 
 def _control(bound: BoundField, attrs: dict[str, Any]) -> SafeString:
-    """As Django draws it. A list of which nothing is chosen, as filter bars have them, is drawn once."""
-    widget = bound.field.widget
-    if type(widget) is Select and _is_blank(bound.value()) and not bound.field.localize:
+    """As Django draws it. A list of which nothing is chosen, as filter bars have them, is drawn once; so is a day that
+    nobody typed.
+    """
+    widget, value = bound.field.widget, bound.value()
+    is_list = type(widget) is Select and _is_blank(value)
+    if (is_list or (isinstance(widget, DateInput) and type(value) is date)) and not bound.field.localize:
         given = bound.build_widget_attrs(attrs, widget)
         if bound.auto_id and "id" not in widget.attrs:
             given.setdefault("id", bound.auto_id)
+        own, both = (*widget.attrs.items(),), (*given.items(),)
         try:
-            return _unchosen(bound.html_name, _fixed(widget.choices), (*widget.attrs.items(),), (*given.items(),))
+            if isinstance(widget, DateInput):
+                return _dated(bound.html_name, widget.format_value(value) or "", widget.input_type, own, both)
+            return _unchosen(bound.html_name, _fixed(widget.choices), own, both)
         except TypeError:  # a choice is more than texts
             pass
     return bound.as_widget(attrs=attrs)
@@ -240,6 +268,15 @@ def _unchosen(
     name: str, choices: tuple[Any, ...], own: tuple[tuple[str, Any], ...], given: tuple[tuple[str, Any], ...]
 ) -> SafeString:
     return Select(dict(own), choices=choices).render(name, None, dict(given), get_default_renderer())
+
+
+@remembered
+def _dated(
+    name: str, told: str, input_type: str, own: tuple[tuple[str, Any], ...], given: tuple[tuple[str, Any], ...]
+) -> SafeString:
+    widget = DateInput(dict(own))
+    widget.input_type = input_type
+    return widget.render(name, told, dict(given), get_default_renderer())
 
 
 @register.inclusion_tag("partials/switch.html")

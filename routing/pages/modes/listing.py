@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -43,8 +44,8 @@ def modes(request: PageRequest, page: Page) -> HttpResponse:
     overview = modes_overview(page.organization)
     context = {
         "overview": overview,
-        "built_in": [_card(page, entry) for entry in overview.built_in],
-        "custom": [_card(page, entry) for entry in overview.custom],
+        "built_in": _cards(page, overview.built_in),
+        "custom": _cards(page, overview.custom),
         "default_model_page": f"{organization_path(page.organization.pk)}providers-and-models",
         "broken_title": _broken_title(len(overview.broken)),
         "count": len(overview.built_in) + len(overview.custom) + len(overview.others),
@@ -52,17 +53,22 @@ def modes(request: PageRequest, page: Page) -> HttpResponse:
     return page.render("modes/page.html", context)
 
 
-def _card(page: Page, entry: ModeEntry) -> Card:
+def _cards(page: Page, entries: Iterable[ModeEntry]) -> list[Card]:
+    refused = {has_route: may_take_route(page, has_route=has_route).reason for has_route in (True, False)}
+    return [_card(entry, refused[entry.route.is_own]) for entry in entries]
+
+
+def _card(entry: ModeEntry, delete_refused: str) -> Card:
     return Card(
         slug=entry.slug,
         name=entry.name,
         description=entry.description,
         is_built_in=entry.built_in is not None,
         mode_id=entry.row.pk if entry.row else None,
-        tools=tuple(entry.tools),
+        tools=entry.tools,
         route=entry.route,
         followers=entry.followers,
-        delete_refused=may_take_route(page, has_route=entry.route.is_own).reason,
+        delete_refused=delete_refused,
     )
 
 

@@ -104,7 +104,7 @@ def _offer(form: RequestsForm, scope: UsageScope, days: Days) -> dict[UUID, str]
     Returns the addresses of the members who used it, blank for one who is gone; None where it is one member's.
     """
     by = [SumBy.MODE, SumBy.MODEL, SumBy.ERROR, *([] if scope.is_own else [SumBy.MEMBER])]
-    found = usage_sums(scope, dict.fromkeys(by, Range(days.first, days.end)), limit=MAX_GROUPS)
+    found = usage_sums(scope, dict.fromkeys(by, Range(days.first, days.end)), limit=MAX_GROUPS, names=["requests"])
     modes, models, errors = ([str(group.key) for group in found[one]] for one in by[:3])
     form.offer("mode", sorted((key or NONE, key or "No mode said") for key in modes))
     form.offer("model", sorted((key or NONE, key or "No model resolved") for key in models))
@@ -133,6 +133,7 @@ def _row(record: UsageRecord, email: str, href: str, now: datetime) -> RequestRo
         outcome, tone = "cancelled", "neutral"
     elif record.error_type:
         outcome, tone = "broke off", "warning"
+    cost, cost_told = _cost(record)
     return RequestRow(
         at=record.created_at.astimezone(UTC),
         told=told_moment(record.created_at, now),
@@ -145,8 +146,8 @@ def _row(record: UsageRecord, email: str, href: str, now: datetime) -> RequestRo
         outcome=outcome,
         tone=tone,
         tokens=_tokens(record),
-        cost=_cost(record)[0],
-        cost_told=_cost(record)[1],
+        cost=cost,
+        cost_told=cost_told,
         duration=milliseconds(record.duration_ms),
     )
 

@@ -157,6 +157,17 @@ class TestWhoseAddressItIs:
         sign_in(client, password=NEW)
         assert is_signed_in(client)
 
+    def test_an_account_that_is_closed_meanwhile_stays_as_it_is(
+        self, client: Client, impostor: Client, mailoutbox: Mails
+    ) -> None:
+        ask(client)
+        page = follow(client, mailoutbox)
+        User.objects.filter(email="alice@example.com").update(is_active=False)
+        assert choose(client, page)["Location"] == "/accounts/login"
+        alice = User.objects.get(email="alice@example.com")
+        assert alice.email_proven_at is None
+        assert alice.check_password(PASSWORD)
+
     def test_later_ones_leave_the_keys(self, client: Client, impostor: Client, mailoutbox: Mails) -> None:
         ask(client)
         choose(client, follow(client, mailoutbox))

@@ -26,6 +26,7 @@ from organizations.modes.file_regex import file_regex_problem
         "a{,3}}]{",
         r"\/\-\.\*\1\0",
         "😀+[^😀]",
+        r"\p{1}\P{2,}a\p{Script=Greek}{2}[\p{1}]",
     ],
 )
 def test_what_compiles(pattern: str) -> None:
@@ -47,6 +48,10 @@ def test_what_compiles(pattern: str) -> None:
         (r"\k", "needs the name"),
         ("a++", 'nothing to repeat before "+"'),
         ("a{2}{3}", 'nothing to repeat before "{3}"'),
+        (r"\p{1}{1}", 'nothing to repeat before "{1}"'),
+        (r"\P{1}*", 'nothing to repeat before "*"'),
+        (r"\p{2,1}", "out of order"),
+        (r"[z-\p{1}]", "out of order"),
         ("*.md", 'nothing to repeat before "*"'),
         (r"(?<=a)*b", "nothing to repeat"),
         (r"\b+", "nothing to repeat"),

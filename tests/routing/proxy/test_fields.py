@@ -52,6 +52,12 @@ class TestEveryApi:
             ("extra_body", {"deep": [{"Models": [DENIED]}]}),
             ("compound_custom", {"models": {"answering_model": DENIED}}),
             ("moderation", {"model": "omni"}),
+            ("extra_body", {"provider": {"order": ["azure"]}}),
+            ("extra_body", {"route": "fallback"}),
+            ("models", None),
+            ("models", []),
+            ("router", False),
+            ("fallbacks", 0),
             ("safety_model", DENIED),
             ("agent", {"name": "x", "type": "agent_reference"}),
             ("agent_id", "ag_1"),
@@ -71,6 +77,16 @@ class TestEveryApi:
     @pytest.mark.parametrize("field", ["fallbacks", "preset", "route", "safety_model", "plugins", "tools"])
     def test_null_says_nothing(self, api_kind: ApiKind, field: str) -> None:
         check(api_kind, **{field: None})
+
+    @pytest.mark.parametrize("value", ["", []])
+    def test_what_is_empty_says_nothing(self, api_kind: ApiKind, value: Any) -> None:
+        for field in ("fallbacks", "preset", "providers", "agent_id"):
+            check(api_kind, **{field: value})
+        check(api_kind, extra_body={"models": value, "route": value}, tools=[{"type": "web_search", "model": value}])
+
+    def test_a_type_that_is_empty_is_none(self, api_kind: ApiKind) -> None:
+        check(api_kind, tool_choice={"type": ""}, tools=[{"type": "", "name": "f"}])
+        is_refused(api_kind, tools=[{"type": "", "openrouter:fusion": {}}])
 
     @pytest.mark.parametrize(
         "plugin",
@@ -117,6 +133,15 @@ class TestEveryApi:
             {"type": "web_search", "options": [{"fallback_model": DENIED}]},
             {"name": "advisor", "model": DENIED},
             {"openrouter": {}, "fallbacks": []},
+            {"openrouter:fusion": {"analysis": [DENIED]}},
+            {"openrouter:web_search": {}},
+            {"vercel:search": {}},
+            {"advisor": {}},
+            {"name": "f", "input_schema": SCHEMA, "helper": {"deep": [{"model": DENIED}]}},
+            {"type": "namespace", "name": "n", "model": DENIED, "tools": []},
+            {"type": "namespace", "name": "n", "tools": [{"openrouter:fusion": {}}]},
+            {"type": "web-search", "model": DENIED},
+            {"type": "the-advisor"},
             {"type": "namespace", "name": "n", "tools": [{"type": "openrouter:advisor"}]},
         ],
     )
@@ -166,6 +191,9 @@ class TestEveryApi:
             {"type": "mcp", "server_label": "x", "server_url": "https://example.com", "headers": {"x-model": "y"}},
             {"type": "mcp_toolset", "mcp_server_name": "x", "configs": {"list_models": {"enabled": True}}},
             {"google_search": {}},
+            {"name": "f", "input_schema": SCHEMA, "input_examples": [{"model": "x"}], "cache_control": {"ttl": "1h"}},
+            {"function": {"name": "f", "parameters": SCHEMA}},
+            {"type": "computer-preview"},
             *[
                 {"type": kind, "name": kind.rpartition("_")[0]}
                 for kind in (

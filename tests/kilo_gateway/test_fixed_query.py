@@ -1,0 +1,62 @@
+"""Queries of which the SQL is made once."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from django.db import DataError, connection
+from django.db.models import QuerySet
+
+from kilo_gateway.fixed_query import FixedQuery, columns_of
+from organizations.models import Organization, Plan
+
+pytestmark = pytest.mark.django_db
+
+
+def _named(name: str) -> QuerySet[Organization]:
+    return Organization.objects.filter(name=name).order_by("pk")
+
+
+class TestFixedQuery:
+    def test_each_call_has_its_own_values(self) -> None:
+        query = FixedQuery(lambda name: _named(name).values_list("name", "settings"), "an example")
+        for name in ("One", "Two"):
+            Organization.objects.create(name=name, plan=Plan.TEAMS, settings={"of": name})
+        assert query.rows("One") == [("One", {"of": "One"})]
+        assert query.rows("Two") == [("Two", {"of": "Two"})]
+        assert query.rows("' OR true --") == []
+
+    def test_a_whole_row_is_what_django_reads(self) -> None:
+        stored = Organization.objects.create(name="One", plan=Plan.TEAMS, settings={"a": [1, None]})
+        columns = columns_of(Organization)
+        query = FixedQuery(lambda pk: Organization.objects.filter(pk=pk).values_list(*columns), UUID(int=1))
+        found = Organization.from_db("default", columns, query.rows(stored.pk)[0])
+        read = Organization.objects.get(pk=stored.pk)
+        assert {name: getattr(found, name) for name in columns} == {name: getattr(read, name) for name in columns}
+
+    def test_a_value_that_is_not_sent_is_refused(self) -> None:
+        query = FixedQuery(lambda _: Organization.objects.values_list("name"), "an example")
+        with pytest.raises(ValueError, match="not among"):
+            query.rows("One")
+
+
+class TestMoments:
+    @pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata", "America/St_Johns"])
+    @pytest.mark.parametrize("microseconds", [0, 1, 120_000, 999_999])
+    def test_are_of_utc_to_the_microsecond(self, zone: str, microseconds: int) -> None:
+        moment = datetime(2026, 2, 28, 23, 59, 59, microseconds, UTC)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('TimeZone', %s, true)", [zone])
+            cursor.execute("SELECT %s::timestamptz", [moment])
+            (found,) = cursor.fetchone()
+        assert found == moment
+        assert found.tzinfo is UTC
+        assert found.utcoffset() == timedelta(0)
+
+    def test_what_python_has_no_moment_for_is_refused(self) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 'infinity'::timestamptz")
+            with pytest.raises(DataError):
+                cursor.fetchone()
