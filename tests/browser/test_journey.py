@@ -14,7 +14,8 @@ from tests.support.inprocess import CHAT, chat
 from tests.support.live import Gateway
 
 OPUS = "anthropic/claude-opus-5"
-MOST_TABS = 120
+# A list of models is as many stops.
+MOST_TABS = 400
 
 
 @dataclass(frozen=True)
