@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from kilo_gateway.metrics import FOLDER_VARIABLE
 from tests.e2e import wire
 from tests.e2e.lab import PATHS, body_of, eventually
 from tests.support.live import ROOT, Gateway, free_port
@@ -124,6 +125,19 @@ class TestProcesses:
         assert eventually(lambda: total(watched, "kilo_gateway_workers") == 1, 10)
         assert total(watched, "kilo_gateway_requests_total") >= done
         assert eventually(lambda: total(watched, "kilo_gateway_workers") == 2, 20)
+
+    def test_one_that_begins_to_count_spoils_no_scrape(self, watched: Gateway) -> None:
+        """Its file is there before anything is in it."""
+        children = Path(f"/proc/{watched.process.pid}/task/{watched.process.pid}/children").read_text().split()
+        server = next(pid for pid in children if b"metrics_server" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        environment = Path(f"/proc/{server}/environ").read_text().split("\0")
+        folder = next(line.partition("=")[2] for line in environment if line.startswith(f"{FOLDER_VARIABLE}="))
+        empty = Path(folder) / f"counter_{os.getpid()}.db"
+        empty.touch()
+        try:
+            assert "kilo_gateway_requests_total" in scrape(watched)
+        finally:
+            empty.unlink()
 
     def test_they_are_not_where_clients_are(self, watched: Gateway) -> None:
         with pytest.raises(urllib.error.HTTPError) as refused:
