@@ -44,6 +44,17 @@ def django_db_setup(django_test_environment: None, django_db_blocker: DjangoDbBl
         teardown_databases(created, verbosity=0)
 
 
+@pytest.fixture(scope="module")
+def no_leftovers(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
+    """For a file that counts all there is: what other files asked the gateway in this process is written by a thread of
+    its own, and stays.
+    """
+    with django_db_blocker.unblock():
+        writer.flush()
+        wipe_committed_rows()
+        connections.close_all()
+
+
 @pytest.fixture
 def committed_db(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """A database whose changes are committed, for tests with several threads or connections; emptied afterwards."""

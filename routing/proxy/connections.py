@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import select
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
 
@@ -86,20 +86,31 @@ class Prepared:
         self._sql = sql.encode()
         self._prepared_on: WeakSet[psycopg.Connection[Any]] = WeakSet()
 
-    def fetch_row(self, parameters: Sequence[bytes | None]) -> tuple[bytes | None, ...] | None:
+    def fetch_row(
+        self, parameters: Sequence[bytes | None], meanwhile: Callable[[], None] | None = None
+    ) -> tuple[bytes | None, ...] | None:
         """The first row of the result as text that is not decoded yet, or None.
+
+        Args:
+            meanwhile: What there is to do while the database works. It is called when a request is alone in its
+                process, perhaps more than once; one that is not lets others work instead.
 
         Raises:
             psycopg.Error: as a cursor would raise it; `psycopg.OperationalError` when the database does not answer.
         """
         with borrowed_connection() as connection:
-            result = self._run(connection, parameters)
+            result = self._run(connection, parameters, meanwhile)
         if not result.ntuples:
             return None
         get_value = result.get_value
         return tuple([get_value(0, column) for column in range(result.nfields)])
 
-    def _run(self, connection: psycopg.Connection[Any], parameters: Sequence[bytes | None]) -> pq.abc.PGresult:
+    def _run(
+        self,
+        connection: psycopg.Connection[Any],
+        parameters: Sequence[bytes | None],
+        meanwhile: Callable[[], None] | None,
+    ) -> pq.abc.PGresult:
         pgconn = connection.pgconn
         if settings.DATABASE_PGBOUNCER or pgconn.transaction_status != pq.TransactionStatus.IDLE:
             # Behind PgBouncer the next statement may run on another server connection, and nobody here knows what is
@@ -110,14 +121,20 @@ class Prepared:
             self._prepared_on.add(connection)
         try:
             # NULL is None, whatever the stubs say.
-            return _checked(connection, _exec_prepared(pgconn, self._name, cast("Sequence[bytes]", parameters)))
+            given = cast("Sequence[bytes]", parameters)
+            return _checked(connection, _exec_prepared(pgconn, self._name, given, meanwhile))
         except psycopg.errors.InvalidSqlStatementName:
             # Something between us and the server (a pooler, DISCARD) has forgotten it.
             self._prepared_on.discard(connection)
-            return self._run(connection, parameters)
+            return self._run(connection, parameters, meanwhile)
 
 
-def _exec_prepared(pgconn: pq.abc.PGconn, name: bytes, parameters: Sequence[bytes]) -> pq.abc.PGresult:
+def _exec_prepared(
+    pgconn: pq.abc.PGconn,
+    name: bytes,
+    parameters: Sequence[bytes],
+    meanwhile: Callable[[], None] | None = None,
+) -> pq.abc.PGresult:
     """Run a statement and wait for its result: awake for a moment when nobody else needs the processor.
 
     A result is fetched only when it is there: libpq would wait for it with Python's lock held, and everybody with it.
@@ -128,6 +145,8 @@ def _exec_prepared(pgconn: pq.abc.PGconn, name: bytes, parameters: Sequence[byte
     while pgconn.flush():
         wait_ready(pgconn.socket, select.POLLIN | select.POLLOUT)
         pgconn.consume_input()
+    if meanwhile is not None:
+        meanwhile()
     last: pq.abc.PGresult | None = None
     while (result := _next_result(pgconn)) is not None:
         last = result

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -17,9 +18,10 @@ from byok.providers import UnsendableSecretError
 from kilo_gateway import logs, metrics
 from kilo_gateway.api_errors import ErrorType, GatewayError, as_gateway_error, error_response, temporarily_unavailable
 from kilo_gateway.api_kinds import ApiKind
+from organizations.api_keys import key_hash
 from routing.catalog.cache import CatalogUnreadable
 from routing.domain.estimates import Expected, with_estimates
-from routing.domain.resolve import choose_model, read_request
+from routing.domain.resolve import Asked, choose_model, read_request
 from routing.domain.targets import ModelChoice, ValidTarget
 from routing.domain.types import RefusalCode, TargetKind
 from routing.proxy import answer, concurrency, rate_limit, spending
@@ -28,7 +30,7 @@ from routing.proxy.concurrency import HeldPlaces
 from routing.proxy.connections import release_connection
 from routing.proxy.costs import add_costs
 from routing.proxy.hosted import hosted_upstreams
-from routing.proxy.identity import Caller, identify, presented_key
+from routing.proxy.identity import Caller, identify, is_familiar, presented_key
 from routing.proxy.lookout import requests_present
 from routing.proxy.origins import UpstreamUnreachable
 from routing.proxy.outgoing import (
@@ -42,7 +44,7 @@ from routing.proxy.outgoing import (
 )
 from routing.proxy.refusals import refusal_error, unusable_error
 from routing.proxy.reply import Reply
-from routing.proxy.request import read_body, stated_length, validate
+from routing.proxy.request import IncomingBody, stated_length
 from routing.proxy.request_ids import new_request_id
 from routing.proxy.streaming import ERROR_TYPES, Ending, UpstreamStream
 from routing.proxy.tokens import text_bytes_of_answer, usage_of_answer
@@ -54,6 +56,8 @@ log = logging.getLogger(__name__)
 
 # Another hosted upstream is tried only on these, and only before the first byte.
 _TRY_NEXT = frozenset({502, 503, 529})
+# An answer that is larger is not kept until its usage record is written.
+COUNT_LATER_BYTES = 16 * 1024
 
 
 class Exchange:
@@ -70,8 +74,17 @@ class Exchange:
             self.receipt["request-id"] = self._request_name
         self._started_at = datetime.now(UTC)
         self._started = time.perf_counter()
-        self._usage: Usage | None = None
         self._catalog_snapshot_id = 0
+        # What is found out on the way; the usage record and the receipt are made of it.
+        self._caller: Caller | None = None
+        self._asked: Asked | None = None
+        self._settled: Settled | None = None
+        self._choice: ModelChoice | None = None
+        self._streamed = False
+        self._is_byok = False
+        self._provider_id = ""
+        self._credential_id: UUID | None = None
+        self._usage: Usage | None = None
         # Of a hosted request; None where the organization's own provider is paid.
         self._expected: Expected | None = None
         self._places = HeldPlaces()
@@ -94,27 +107,68 @@ class Exchange:
     def _run(self) -> Reply:
         is_messages = self.api_kind is ApiKind.MESSAGES
         length = stated_length(self.environ)
-        caller = identify(
-            presented_key(self.environ, accept_x_api_key=is_messages),
-            self.environ.get("HTTP_X_KILOCODE_ORGANIZATIONID", ""),
-        )
+        hashed = key_hash(presented_key(self.environ, accept_x_api_key=is_messages))
+        incoming = IncomingBody(self.environ, length, self.api_kind)
+        if requests_present.is_alone and is_familiar(hashed):
+            # Before there is a connection of the database to be held while the client sends.
+            incoming.read_early()
+        organization_header = self.environ.get("HTTP_X_KILOCODE_ORGANIZATIONID", "")
+        caller = identify(hashed, organization_header, meanwhile=incoming.parse_early)
         self._catalog_snapshot_id = caller.stamp.catalog_snapshot_id
         rate_limit.check(caller.key_id)
         self._places.take(concurrency.requests, caller.organization_id or caller.user_id)
-        body = JsonBody(read_body(self.environ, length))
-        validate(body, self.api_kind)
+        body = incoming.get()
+        self._caller, self._streamed = caller, body.get("stream") is True
         settled = self._settle(caller, body)
         target, choice = self._choose(caller, settled, body)
-        streamed = body.get("stream") is True
-        outgoing = self._outgoing(settled, target, choice, body, streamed=streamed)
+        outgoing = self._outgoing(settled, target, choice, body)
         return self._forward(outgoing)
 
     # ------------------------------------------------------------ decision
 
     def _settle(self, caller: Caller, body: JsonBody) -> Settled:
         mode_header = client_text(self.environ, "HTTP_X_KILOCODE_MODE")
-        asked = read_request(body.values["model"], mode_header, caller.default_mode)
-        self._usage = Usage(
+        self._asked = read_request(body.values["model"], mode_header, caller.default_mode)
+        try:
+            self._settled = settle(caller, self._asked, self.api_kind)
+        except CatalogUnreadable as error:
+            log.error("The catalog cannot be read: %s", error)  # noqa: TRY400 - says all
+            raise temporarily_unavailable(
+                "The model catalog cannot be read at the moment.", code=RefusalCode.CATALOG_UNAVAILABLE
+            ) from None
+        return self._settled
+
+    def _choose(self, caller: Caller, settled: Settled, body: JsonBody) -> tuple[ValidTarget, ModelChoice]:
+        """The concrete model, or the refusal; then whether it can be paid for."""
+        decision = settled.decision
+        if decision.refusal is not None:
+            raise refusal_error(decision, decision.refusal)
+        target = decision.target
+        if target is None:
+            raise RuntimeError("a decision has a target or a refusal")
+        session = client_text(self.environ, "HTTP_X_KILOCODE_TASKID") or str(caller.user_id)
+        choice = choose_model(target, session=session, has_hosted_balance=caller.has_hosted_balance)
+        self._choice, self._is_byok = choice, target.kind is TargetKind.DIRECT
+        if not self._is_byok:
+            spending.check(
+                caller,
+                choice,
+                body,
+                api_kind=self.api_kind,
+                request_id=self.request_id,
+                at=self._started_at,
+                catalog_snapshot_id=self._catalog_snapshot_id,
+            )
+        return target, choice
+
+    def _describe(self) -> None:
+        """Begin the usage record, and put into the receipt what was decided. Done once, as soon as there is time for
+        it: while the upstream works, or when the request fails.
+        """
+        caller, asked = self._caller, self._asked
+        if self._usage is not None or caller is None or asked is None:
+            return
+        usage = self._usage = Usage(
             request_id=self.request_id,
             created_at=self._started_at,
             organization_id=caller.organization_id,
@@ -123,64 +177,50 @@ class Exchange:
             api_kind=self.api_kind.value,
             requested_model=plain(asked.model, 200),
             mode=plain(asked.mode, 500),
-            streamed=body.get("stream") is True,
+            is_byok=self._is_byok,
+            credential_id=self._credential_id,
+            streamed=self._streamed,
             task_id=client_text(self.environ, "HTTP_X_KILOCODE_TASKID"),
             editor=client_text(self.environ, "HTTP_X_KILOCODE_EDITORNAME"),
             feature=client_text(self.environ, "HTTP_X_KILOCODE_FEATURE"),
             traceparent=self.environ.get("HTTP_TRACEPARENT", ""),
         )
-        try:
-            settled = settle(caller, asked, self.api_kind)
-        except CatalogUnreadable as error:
-            log.error("The catalog cannot be read: %s", error)  # noqa: TRY400 - says all
-            raise temporarily_unavailable(
-                "The model catalog cannot be read at the moment.", code=RefusalCode.CATALOG_UNAVAILABLE
-            ) from None
-        self._note_decision(caller, settled)
-        return settled
+        if self._settled is not None:
+            self._describe_decision(usage, caller, self._settled)
 
-    def _note_decision(self, caller: Caller, settled: Settled) -> None:
-        """Put the decision into the receipt and the usage record, before anything of it can fail."""
-        decision, usage = settled.decision, self._usage
-        if usage is None:
-            return
+    def _describe_decision(self, usage: Usage, caller: Caller, settled: Settled) -> None:
+        decision, choice, receipt = settled.decision, self._choice, self.receipt
         usage.auto_model = decision.auto_model
-        self.receipt["x-kilo-mode"] = header_text(decision.asked.mode)
+        receipt["x-kilo-mode"] = header_text(decision.asked.mode)
         if caller.organization_id is not None:
             usage.routing_version = settled.stamp.routing_version
-            self.receipt["x-kilo-routing-version"] = str(settled.stamp.routing_version)
+            receipt["x-kilo-routing-version"] = str(settled.stamp.routing_version)
         if decision.route is not None:
             usage.route_kind, usage.route = decision.route.kind.value, plain(decision.route.label, 1100)
             usage.target = plain(decision.route.target, 200)
-            self.receipt["x-kilo-route"] = header_text(decision.route.label)
-            self.receipt["x-kilo-target"] = header_text(usage.target)
+            receipt["x-kilo-route"] = header_text(decision.route.label)
+            receipt["x-kilo-target"] = header_text(usage.target)
+        if decision.target is not None and choice is not None:
+            usage.target, usage.resolved_model = plain(decision.target.id, 200), plain(choice.id, 200)
+            receipt["x-kilo-target"] = header_text(decision.target.id)
+            receipt["x-kilo-model"] = header_text(choice.upstream_id)
+            receipt["x-kilo-byok"] = "true" if self._is_byok else "false"
 
-    def _choose(self, caller: Caller, settled: Settled, body: JsonBody) -> tuple[ValidTarget, ModelChoice]:
-        """The concrete model, or the refusal; then whether it can be paid for."""
-        decision, usage = settled.decision, self._usage
-        if decision.refusal is not None:
-            raise refusal_error(decision, decision.refusal)
-        target = decision.target
-        if target is None or usage is None:
-            raise RuntimeError("a decision has a target or a refusal")
-        choice = choose_model(
-            target, session=usage.task_id or str(caller.user_id), has_hosted_balance=caller.has_hosted_balance
-        )
-        usage.target, usage.resolved_model = plain(target.id, 200), plain(choice.id, 200)
-        usage.is_byok = target.kind is TargetKind.DIRECT
-        self.receipt["x-kilo-target"] = header_text(target.id)
-        self.receipt["x-kilo-model"] = header_text(choice.upstream_id)
-        self.receipt["x-kilo-byok"] = "true" if usage.is_byok else "false"
-        spending.check(caller, usage, choice, body, self._catalog_snapshot_id)
-        return target, choice
+    def _described(self) -> Usage:
+        """The usage record, with the upstream that was asked last."""
+        self._describe()
+        if self._usage is None:
+            raise RuntimeError("an answer belongs to a request that was resolved")
+        self._usage.provider = self._provider_id
+        if self._provider_id:
+            self.receipt["x-kilo-provider"] = self._provider_id
+        return self._usage
 
-    def _outgoing(
-        self, settled: Settled, target: ValidTarget, choice: ModelChoice, body: JsonBody, *, streamed: bool
-    ) -> list[Outgoing]:
+    def _outgoing(self, settled: Settled, target: ValidTarget, choice: ModelChoice, body: JsonBody) -> list[Outgoing]:
         """The requests to try, in their order; for a direct target there is one, and never another."""
         content = rewrite(body, self.api_kind, settled, target, choice)
         if target.kind is TargetKind.DIRECT:
-            return [self._direct(settled, content, streamed=streamed)]
+            return [self._direct(settled, content)]
         upstreams = hosted_upstreams()
         if not upstreams:
             raise temporarily_unavailable(
@@ -199,24 +239,25 @@ class Exchange:
                 retry_after_seconds=60,
             )
         return [
-            hosted_request(upstream, self.api_kind, self.environ, content, streamed=streamed) for upstream in upstreams
+            hosted_request(upstream, self.api_kind, self.environ, content, streamed=self._streamed)
+            for upstream in upstreams
         ]
 
-    def _direct(self, settled: Settled, content: bytes, *, streamed: bool) -> Outgoing:
-        provider, credential, usage = settled.provider, settled.credential, self._usage
-        if provider is None or credential is None or usage is None:
+    def _direct(self, settled: Settled, content: bytes) -> Outgoing:
+        provider, credential, caller = settled.provider, settled.credential, self._caller
+        if provider is None or credential is None or caller is None:
             raise RuntimeError("a direct target has a provider and a credential")
-        if provider.is_custom and usage.organization_id is not None:
-            self._places.take(concurrency.custom_upstreams, usage.organization_id)
+        if provider.is_custom and caller.organization_id is not None:
+            self._places.take(concurrency.custom_upstreams, caller.organization_id)
         try:
             outgoing = direct_request(
-                credential, self.api_kind, self.environ, content, provider=provider, streamed=streamed
+                credential, self.api_kind, self.environ, content, provider=provider, streamed=self._streamed
             )
         except (UndecryptableSecret, UnsendableSecretError, UnusableHeaderError) as error:
             log.error("Credential %s cannot be used: %s", credential.id, error)  # noqa: TRY400 - says all, and no more
             raise unusable_error(settled.decision, provider, error) from None
         # Only now: what could not be opened has not been used.
-        usage.credential_id = credential.id
+        self._credential_id = credential.id
         return outgoing
 
     # ------------------------------------------------------------ upstream
@@ -224,9 +265,15 @@ class Exchange:
     def _forward(self, requests: list[Outgoing]) -> Reply:
         last = len(requests) - 1
         for index, outgoing in enumerate(requests):
-            self._note_provider(outgoing.provider_id)
+            self._provider_id = outgoing.provider_id
             try:
-                response = send(outgoing.url, outgoing.headers, outgoing.body, guarded=outgoing.guarded)
+                response = send(
+                    outgoing.url,
+                    outgoing.headers,
+                    outgoing.body,
+                    guarded=outgoing.guarded,
+                    meanwhile=self._describe,
+                )
             except UpstreamUnreachable as error:
                 if index < last:
                     continue
@@ -242,20 +289,12 @@ class Exchange:
             return self._answer(response, outgoing)
         raise RuntimeError("there is at least one request to try")
 
-    def _note_provider(self, provider_id: str) -> None:
-        self.receipt["x-kilo-provider"] = provider_id
-        if self._usage is not None:
-            self._usage.provider = provider_id
-
     def _unavailable(self, error: Exception) -> GatewayError:
-        provider = self.receipt.get("x-kilo-provider", "")
-        log.warning("The upstream %s could not be used: %s (%s)", provider, type(error).__name__, error)
+        log.warning("The upstream %s could not be used: %s (%s)", self._provider_id, type(error).__name__, error)
         return temporarily_unavailable("The upstream could not be reached or broke off. Try again.", code="upstream")
 
     def _answer(self, response: Answer, outgoing: Outgoing) -> Reply:
-        usage = self._usage
-        if usage is None:
-            raise RuntimeError("an answer belongs to a request that was resolved")
+        usage = self._described()
         answer.refuse_redirect(response)
         usage.status = response.status
         usage.time_to_first_byte_ms = self._elapsed_ms()
@@ -269,20 +308,26 @@ class Exchange:
         content = answer.read_whole(response)
         if response.status >= 400:
             content, headers = answer.without_secrets(content, headers, outgoing.secrets)
-            return self._upstream_refused(response.status, content, headers, outgoing.account)
+            return self._upstream_refused(usage, content, headers, outgoing.account)
+        if requests_present.is_alone and len(content) <= COUNT_LATER_BYTES:
+            # What it took is nothing that this client waits for.
+            usage.complete = partial(self._count, usage, content)
+        else:
+            self._count(usage, content)
+        self._finish()
+        return Reply(response.status, headers, [content])
+
+    def _count(self, usage: Usage, content: bytes) -> None:
+        """Note what an answer that was not streamed took."""
         counts = usage_of_answer(self.api_kind, content)
         if self._expected is not None:
             text_bytes = text_bytes_of_answer(self.api_kind, content) if counts.output is None else 0
             counts = with_estimates(counts, self._expected, text_bytes)
         add_costs(usage, counts, self._catalog_snapshot_id)
-        self._finish()
-        return Reply(response.status, headers, [content])
 
-    def _upstream_refused(self, status: int, content: bytes, headers: Mapping[str, str], account: str) -> Reply:
+    def _upstream_refused(self, usage: Usage, content: bytes, headers: Mapping[str, str], account: str) -> Reply:
         """An error of the upstream: passed on as it is, but for those that are about an account and its key."""
-        usage = self._usage
-        if usage is None:
-            raise RuntimeError("an answer belongs to a request that was resolved")
+        status = usage.status
         if usage.is_byok and status in answer.ACCOUNT_STATUSES:
             retry_after = {name: value for name, value in headers.items() if name == "retry-after"}
             raise answer.byok_error(status, content, account, retry_after)
@@ -301,10 +346,10 @@ class Exchange:
     # ------------------------------------------------------------ ends
 
     def _refused(self, error: GatewayError) -> HttpResponse:
-        if self._usage is None:
+        if self._asked is None:
             metrics.count(metrics.Event.REFUSALS, error.error_type)
-        elif not self._usage.duration_ms:
-            self._usage.status, self._usage.error_type = error.status, error.error_type.value
+        elif not (usage := self._described()).duration_ms:
+            usage.status, usage.error_type = error.status, error.error_type.value
             self._finish()
         response = error_response(error, anthropic=self.api_kind is ApiKind.MESSAGES)
         for name, value in self.receipt.items():

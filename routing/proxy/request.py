@@ -13,6 +13,8 @@ from routing.proxy.body import JsonBody, invalid_request
 from routing.proxy.fields import check_fields, check_tools, unsupported_field
 
 READ_BYTES = 256 * 1024
+# What is parsed before it is known who asks; nearly every body is larger only because of its pictures or files.
+EARLY_BYTES = 64 * 1024
 # Far above any id with a mode behind it. What was decided is remembered by the id, so the id must not be of any size.
 MAX_MODEL_LENGTH = 1000
 
@@ -80,6 +82,57 @@ def _read_to_end(stream: Any, limit: int) -> bytes:
 
 def _too_large(limit: int) -> GatewayError:
     return GatewayError(ErrorType.REQUEST_TOO_LARGE, 413, f"The body is larger than {limit} bytes.")
+
+
+class IncomingBody:
+    """The body of a request, read and parsed when it is asked for; or before that, while there is nothing else to do.
+
+    Whatever is found wrong with it early is told when it is asked for: the order of the checks stays what it is.
+    """
+
+    __slots__ = ("_api_kind", "_body", "_environ", "_error", "_length", "_raw")
+
+    def __init__(self, environ: Mapping[str, Any], length: int | None, api_kind: ApiKind) -> None:
+        self._environ = environ
+        self._length = length
+        self._api_kind = api_kind
+        self._raw: bytes | None = None
+        self._body: JsonBody | None = None
+        self._error: GatewayError | None = None
+
+    def read_early(self) -> None:
+        """Read it if it is small; waits for whoever sends it, so not for strangers."""
+        if self._length is not None and self._length <= EARLY_BYTES:
+            try:
+                self._raw = read_body(self._environ, self._length)
+            except GatewayError as error:
+                self._error = error
+
+    def parse_early(self) -> None:
+        """Parse what was read early, if anything was."""
+        if self._raw is not None and self._body is None and self._error is None:
+            try:
+                self._body = self._parsed(self._raw)
+            except GatewayError as error:
+                self._error = error
+
+    def get(self) -> JsonBody:
+        """All of it, parsed and checked.
+
+        Raises:
+            GatewayError: as `read_body`, `JsonBody` and `validate` raise it.
+        """
+        if self._error is not None:
+            raise self._error
+        if self._body is None:
+            raw = read_body(self._environ, self._length) if self._raw is None else self._raw
+            self._body = self._parsed(raw)
+        return self._body
+
+    def _parsed(self, raw: bytes) -> JsonBody:
+        body = JsonBody(raw)
+        validate(body, self._api_kind)
+        return body
 
 
 def validate(body: JsonBody, api_kind: ApiKind) -> None:

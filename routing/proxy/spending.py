@@ -33,7 +33,7 @@ from routing.proxy.connections import Prepared, release_connection
 from routing.proxy.costs import hosted_model, pricing_of
 from routing.proxy.identity import Caller
 from routing.proxy.settlement import release_expired
-from routing.proxy.usage_writer import FLUSH_SECONDS, Usage
+from routing.proxy.usage_writer import FLUSH_SECONDS
 from routing.spending_selectors import allowances_of
 
 # So long a reservation lasts whose request never ends, because its worker was killed. What a longer request costs still
@@ -89,8 +89,17 @@ RETURNING b.reserved_microdollars
 )
 
 
-def check(caller: Caller, usage: Usage, choice: ModelChoice, body: JsonBody, catalog_snapshot_id: int) -> None:
-    """Reserve what this request may cost, unless nothing limits it: a free model, the organization's own key, no limit.
+def check(
+    caller: Caller,
+    choice: ModelChoice,
+    body: JsonBody,
+    *,
+    api_kind: ApiKind,
+    request_id: UUID,
+    at: datetime,
+    catalog_snapshot_id: int,
+) -> None:
+    """Reserve what a request for a hosted model may cost, unless nothing limits it: a free model, no limit.
 
     When nothing but running requests stand in the way, it waits until those that have just ended have given back what
     they had reserved: about half a second at most.
@@ -100,7 +109,7 @@ def check(caller: Caller, usage: Usage, choice: ModelChoice, body: JsonBody, cat
             that an organization has to be named, where the installation pays for nobody.
         psycopg.OperationalError: the database does not answer.
     """
-    if usage.is_byok or choice.is_free:
+    if choice.is_free:
         return
     if caller.organization_id is None:
         if not settings.HOSTED_WITHOUT_ORGANIZATION:
@@ -112,7 +121,7 @@ def check(caller: Caller, usage: Usage, choice: ModelChoice, body: JsonBody, cat
     amount = largest_cost(
         pricing_of(choice.id, catalog_snapshot_id),
         body_bytes=len(body.encode()),
-        output_tokens=usual_output_tokens(body.values, ApiKind(usage.api_kind), model),
+        output_tokens=usual_output_tokens(body.values, api_kind, model),
         context_length=model.context_length if model else None,
     )
     found: Allowance | None = None
@@ -120,16 +129,16 @@ def check(caller: Caller, usage: Usage, choice: ModelChoice, body: JsonBody, cat
         if attempt:
             release_expired(caller.organization_id)
             time.sleep(PAUSE_SECONDS)
-        if reserve(caller.organization_id, caller.user_id, usage.request_id, amount, usage.created_at):
+        if reserve(caller.organization_id, caller.user_id, request_id, amount, at):
             return
-        found = used_up(allowances_of(caller.organization_id, caller.user_id, usage.created_at))
+        found = used_up(allowances_of(caller.organization_id, caller.user_id, at))
         # Whoever waits, or is sent away, needs none.
         release_connection()
         if found is not None and found.is_spent:
             break
     if found is None:
         raise temporarily_unavailable("The spending limits are changing at the moment. Try again.", code="spending")
-    raise limit_exceeded(found, usage.created_at)
+    raise limit_exceeded(found, at)
 
 
 def expected(choice: ModelChoice, api_kind: ApiKind, body: JsonBody, content: bytes, snapshot_id: int) -> Expected:

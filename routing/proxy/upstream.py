@@ -7,7 +7,7 @@ client for everything (ADR 6).
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from django.conf import settings
@@ -86,7 +86,14 @@ class Answer:
             connection.close()
 
 
-def send(url: str, headers: Mapping[str, str], body: bytes, *, guarded: bool = False) -> Answer:
+def send(
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    guarded: bool = False,
+    meanwhile: Callable[[], None] | None = None,
+) -> Answer:
     """POST a body and wait for the head of the answer; the answer's own body is left unread.
 
     Tries a second time to connect when the first has failed (nothing was sent), and sends never more than once. Does
@@ -94,6 +101,7 @@ def send(url: str, headers: Mapping[str, str], body: bytes, *, guarded: bool = F
 
     Args:
         guarded: Connect only to addresses that an organization's own provider may be at; see `byok.addresses`.
+        meanwhile: What there is to do while the upstream works; not called when nothing could be sent.
 
     Raises:
         UpstreamUnreachable: no connection, twice; or none is allowed.
@@ -105,7 +113,7 @@ def send(url: str, headers: Mapping[str, str], body: bytes, *, guarded: bool = F
     origin = address.origin
     connection = origin.take() or _connect(origin)
     try:
-        return _exchange(origin, connection, head, body)
+        return _exchange(origin, connection, head, body, meanwhile)
     except TimeoutError as error:
         connection.close()
         raise UpstreamTimedOut(type(error).__name__) from None
@@ -136,10 +144,14 @@ def _request_head(start: str, headers: Mapping[str, str], length: int) -> bytes:
     return f"{start}{fields}\r\nContent-Length: {length}\r\n\r\n".encode("latin-1")
 
 
-def _exchange(origin: Origin, connection: Connection, head: bytes, body: bytes) -> Answer:
+def _exchange(
+    origin: Origin, connection: Connection, head: bytes, body: bytes, meanwhile: Callable[[], None] | None
+) -> Answer:
     patience: float = settings.UPSTREAM_FIRST_BYTE_TIMEOUT
     connection.wait_at_most(patience)
     was_taken = _write(connection, head, body)
+    if meanwhile is not None:
+        meanwhile()
     connection.wait_awake()
     answer_head, rest = _read_head(connection, time.monotonic() + patience)
     if not _LOWEST_STATUS <= answer_head.status <= _HIGHEST_STATUS:

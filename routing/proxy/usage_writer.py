@@ -11,7 +11,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from multiprocessing.util import Finalize
@@ -37,7 +37,7 @@ LAST_RECORDS_SECONDS = 0.1
 
 @dataclass(slots=True)
 class Usage:
-    """One usage record; the fields are the columns of `UsageRecord`, but for the last."""
+    """One usage record; the fields are the columns of `UsageRecord`, but for the last two."""
 
     request_id: UUID
     created_at: datetime
@@ -73,10 +73,12 @@ class Usage:
     feature: str = ""
     routing_version: int | None = None
     traceparent: str = ""
-    """The client's trace, for ours to be a part of; the only field that is no column."""
+    """The client's trace, for ours to be a part of."""
+    complete: Callable[[], None] | None = None
+    """Finds out what is still missing; called by whoever writes the record, once."""
 
 
-_COLUMNS = [field.name for field in fields(Usage) if field.name != "traceparent"]
+_COLUMNS = [field.name for field in fields(Usage) if field.name not in {"traceparent", "complete"}]
 _values = attrgetter(*_COLUMNS)
 _NAMES = ", ".join(_COLUMNS)
 _COPY = f"COPY routing_usagerecord ({_NAMES}) FROM STDIN"
@@ -180,9 +182,12 @@ class UsageWriter:
     def _take(self) -> None:
         while len(self._unwritten) < MAX_BATCH:
             try:
-                self._unwritten.append(self._queue.get_nowait())
+                usage = self._queue.get_nowait()
             except queue.Empty:
                 return
+            self._unwritten.append(usage)
+            if usage.complete is not None:
+                _complete(usage.complete)
 
     def _write_batch(self) -> None:
         """All of a batch or nothing of it. A batch whose commit was not confirmed may be there already: then the
@@ -197,6 +202,15 @@ class UsageWriter:
                 self.dropped += _insert_good(connection, batch)
         self._unwritten = []
         observe(batch)
+
+
+def _complete(complete: Callable[[], None]) -> None:
+    try:
+        complete()
+    except Exception as error:  # noqa: BLE001 - the record is written with what is known
+        log.error("What an answer took is not known (%s)", type(error).__name__)  # noqa: TRY400 - no text of clients
+    # A request may be waiting for Python's lock; what is done here can wait.
+    time.sleep(0)
 
 
 def _write(connection: psycopg.Connection[Any], batch: Sequence[Usage]) -> None:

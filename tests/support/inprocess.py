@@ -48,10 +48,15 @@ class Opened:
 def opened(
     path: str, body: Any, key: str = "", *, headers: Mapping[str, str] | None = None, method: str = "POST"
 ) -> Iterator[Opened]:
-    """One request; a body that is not bytes is sent as JSON. The client leaves with the end of the block."""
+    """One request; a body that is neither bytes nor a stream of them is sent as JSON. The client leaves with the end of
+    the block.
+    """
     from kilo_gateway.wsgi import application
 
-    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    if isinstance(body, io.BytesIO):
+        sent = body
+    else:
+        sent = io.BytesIO(body if isinstance(body, bytes) else json.dumps(body).encode())
     environ: dict[str, Any] = {
         "REQUEST_METHOD": method,
         "PATH_INFO": path,
@@ -61,10 +66,10 @@ def opened(
         "SCRIPT_NAME": "",
         "REMOTE_ADDR": "127.0.0.1",
         "SERVER_PROTOCOL": "HTTP/1.1",
-        "CONTENT_LENGTH": str(len(raw)),
+        "CONTENT_LENGTH": str(len(sent.getbuffer())),
         "CONTENT_TYPE": "application/json",
         "HTTP_HOST": "localhost",
-        "wsgi.input": io.BytesIO(raw),
+        "wsgi.input": sent,
         "wsgi.input_terminated": True,
         "wsgi.url_scheme": "http",
     }

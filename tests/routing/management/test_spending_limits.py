@@ -15,6 +15,8 @@ from routing.proxy.usage_writer import Usage, UsageWriter
 from tests.factories import MembershipFactory, UserFactory
 from tests.routing.management.conftest import Team, refused
 
+pytestmark = pytest.mark.usefixtures("no_leftovers")
+
 NONE = {"day_microdollars": None, "month_microdollars": None}
 
 

@@ -132,3 +132,20 @@ class TestPreparedStatement:
             with requests_present:
                 statement.fetch_row([b"not alone"])
         assert not looks
+
+    def test_what_there_is_to_do_is_done_while_the_database_works(self) -> None:
+        statement = Prepared("kilo_lookout_meanwhile", "SELECT pg_sleep(0.05), $1::text")
+        statement.fetch_row([b"prepared"])
+        ended: list[float] = []
+        started = time.monotonic()
+        assert statement.fetch_row([b"x"], lambda: ended.append(time.monotonic() - started)) == (b"", b"x")
+        assert time.monotonic() - started >= 0.05
+        assert len(ended) == 1
+        assert ended[0] < 0.05
+
+    def test_with_a_second_request_others_work_instead(self) -> None:
+        statement = Prepared("kilo_lookout_others", "SELECT $1::text")
+        done: list[None] = []
+        with requests_present:
+            assert statement.fetch_row([b"x"], lambda: done.append(None)) == (b"x",)
+        assert not done

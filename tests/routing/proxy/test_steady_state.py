@@ -20,6 +20,8 @@ from routing.proxy.usage_writer import Usage, UsageWriter, writer
 from tests.support.inprocess import CHAT, Answer, call, chat, counted_statements
 from tests.support.tenants import Tenant, auto_settings, make_tenant
 
+pytestmark = pytest.mark.usefixtures("no_leftovers")
+
 READERS = 64
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,17 @@ class TestOneRequest:
         with pytest.raises(ValueError, match="line break"):
             send(f"{upstream.base_url}/v1/chat", {"X-Title": value}, b"{}")
         assert upstream.accepted == 0
+
+    def test_what_there_is_to_do_is_done_while_the_upstream_works(self, upstream: ScriptedUpstream) -> None:
+        done = threading.Event()
+
+        def script(line: Line) -> None:
+            assert done.wait(10)
+            line.answer("200 OK", b"hello")
+
+        upstream.script = script
+        answer = send(f"{upstream.base_url}/v1/chat", HEADERS, b"{}", meanwhile=done.set)
+        assert read_whole(answer) == b"hello"
 
     def test_interim_answers_have_an_end(self, upstream: ScriptedUpstream) -> None:
         def script(line: Line) -> None:

@@ -26,6 +26,8 @@ from routing.usage.retention import ADVISORY_LOCK, day_before, usage_prune
 from tests.factories import ApiKeyFactory, MembershipFactory, bearer
 from tests.routing.usage.records import NOON, expected, kept, used
 
+pytestmark = pytest.mark.usefixtures("no_leftovers")
+
 DAY = NOON.date()
 TODAY = date(2026, 3, 31)
 

@@ -13,12 +13,12 @@ import pytest
 from django.db import connection, connections, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pytest_django import DjangoDbBlocker
 
 from routing.models import UsageRecord, UsageRollup
-from routing.proxy.usage_writer import Usage, UsageWriter, writer
+from routing.proxy.usage_writer import Usage, UsageWriter
 from tests.routing.usage.records import NOON, expected, fields, kept, used
-from tests.support.tenants import wipe_committed_rows
+
+pytestmark = pytest.mark.usefixtures("no_leftovers")
 
 ORGANIZATIONS = [UUID(int=1), UUID(int=2), None]
 USERS = [UUID(int=number) for number in range(11, 14)]
@@ -26,15 +26,6 @@ counts = st.none() | st.integers(0, 10**9)
 MOMENTS = st.sampled_from(
     [NOON, NOON.replace(hour=23, minute=59, second=59, microsecond=999_999), NOON + timedelta(days=1)]
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _nothing_else(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
-    """What other files asked the gateway in this process is written by a thread of its own, and stays."""
-    with django_db_blocker.unblock():
-        writer.flush()
-        wipe_committed_rows()
-        connections.close_all()
 
 
 @st.composite
