@@ -5,23 +5,23 @@ from __future__ import annotations
 import argparse
 import resource
 import shutil
-import signal
 import sys
-import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 
+from bench.figures import OURS, Run, peers, verdicts
 from bench.gateway import Gateway, GatewayManyOrganizations
-from bench.measure import Clock, measure
-from bench.model import CACHE, HERE, QUICK_PLAN, BenchError, MissingToolError, Plan, Result
+from bench.installation import bench_directory
+from bench.measure import Clock, measure_streams
+from bench.model import QUICK_PLAN, BenchError, MissingToolError, Plan, Result
 from bench.peers import LiteLLM, LiteLLMGranian, Nginx, Portkey
-from bench.processes import Priority, pin_to_load_core
-from bench.report import OURS, Run, as_json, markdown, notes, peers, ratio_table, raw_table, verdict_table, verdicts
-from bench.runs import gather_facts, save_results, say, stamp
+from bench.report import as_json, markdown, notes, ratio_table, raw_table, verdict_table
+from bench.runs import Facts, Report, conduct, options_of_a_run, say, take_place
 from bench.subject import BareUpstream, Subject
+from bench.turns import measure_answers
 
-LIMIT_SECONDS = 11 * 60.0
+LIMIT_SECONDS = 12 * 60.0
 _FILES_NEEDED = 4096
 TOOLS = {"wrk": "wrk", "nginx": "nginx-light", "taskset": "util-linux", "setpriv": "util-linux"}
 
@@ -54,13 +54,10 @@ def raise_file_limit() -> None:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure this gateway against its peers.")
+    parser = options_of_a_run("bench", "Measure this gateway against its peers.")
     parser.add_argument("--only", metavar="A,B", help="measure only these subjects (see --subjects)")
     parser.add_argument("--quick", action="store_true", help="a short check of the harness; the figures mean little")
     parser.add_argument("--subjects", action="store_true", help="list the subjects and exit")
-    parser.add_argument("--check", action="store_true", help="exit with status 1 if a bar was measured and not met")
-    parser.add_argument("--priority", action="store_true", help="go before other programs (root, busy machines)")
-    parser.add_argument("--results", type=Path, metavar="FOLDER", help="where the results go")
     return parser.parse_args(arguments)
 
 
@@ -73,84 +70,72 @@ def chosen(only: str | None, known: dict[str, Subject]) -> list[Subject]:
     return [known[name] for name in names]
 
 
-def install(subject: Subject) -> Result | str:
-    """The subject's version, installed if need be; or its result, if that is all there will be."""
+def install(subject: Subject) -> Result:
+    """The result to be filled in, with the subject's version; if it cannot be installed, that is all there will be."""
+    result = Result(subject.name, subject.title, settings=subject.settings)
     try:
-        return subject.prepare()
+        result.version = subject.prepare()
     except BenchError as error:
         say(f"{subject.title} cannot be measured: {error}")
-        return Result(subject.name, subject.title, failures=[f"cannot be measured: {error}"])
+        result.failures.append(f"cannot be measured: {error}")
+    return result
 
 
-def execute(plan: Plan, wanted: Sequence[Subject]) -> Run:
-    """Install everything, then measure the bare upstream and each subject."""
-    facts = gather_facts(tools=True)
+def execute(plan: Plan, wanted: Sequence[Subject], facts: Facts) -> Run:
+    """Install everything, then measure the bare upstream and all subjects: in turns, then each one's streams alone."""
     # Before anything is pinned or timed.
-    installed = [(subject, install(subject)) for subject in (BareUpstream(), *wanted)]
-    pin_to_load_core()
-    if plan.priority:
-        Priority.take()
-    results: list[Result] = []
+    results = [(subject, install(subject)) for subject in (BareUpstream(), *wanted)]
+    entrants = [(subject, result) for subject, result in results if not result.failures]
+    take_place(priority=plan.priority)
     clock = Clock(LIMIT_SECONDS)
-    with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        directory = Path(name)
-        directory.chmod(0o755)  # the embedded PostgreSQL may run as another user
-        for subject, version in installed:
-            if isinstance(version, Result):
-                results.append(version)
-                continue
-            say(f"measuring {subject.title} ...")
-            result = measure(subject, version, plan, clock, directory / subject.name)
-            results.append(result)
-            for failure in result.failures:
-                say(f"  {failure}")
-    return Run(facts.started_at, plan, facts.machine, results)
+    with bench_directory() as directory, ExitStack() as stack:
+        for subject, _ in entrants:
+            (directory / subject.name).mkdir()
+            stack.callback(subject.close)
+        measure_answers(entrants, plan, clock, directory)
+        for subject, result in entrants:
+            say(f"streams of {subject.title} ...")
+            measure_streams(result, subject, plan, clock, directory / subject.name / "streams")
+            subject.close()
+    return Run(facts.started_at, plan, facts.machine, [result for _, result in results])
 
 
-def print_run(run: Run) -> None:
+def summary(run: Run) -> str:
     """The table, the bars and what limits them."""
-    if run.result(OURS) is not None and peers(run):
-        print(ratio_table(run), verdict_table(run), sep="\n\n")
-    else:
-        print(raw_table(run))
-    for note in notes(run):
-        print(f"note: {note}")
+    tables = [ratio_table(run), verdict_table(run)] if run.result(OURS) and peers(run) else [raw_table(run)]
+    return "\n\n".join([*tables, "\n".join(f"note: {note}" for note in notes(run))]).rstrip()
 
 
-def _interrupted(*_: object) -> None:
-    # Once: ending what was started must not be interrupted in turn (it is bounded in time).
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise KeyboardInterrupt
+def report(options: argparse.Namespace, facts: Facts) -> Report:
+    """All of a run.
+
+    Raises:
+        MissingToolError: the machine lacks something, or there is no such subject.
+    """
+    wanted = chosen(options.only, subjects())
+    require_tools()
+    raise_file_limit()
+    plan = replace(QUICK_PLAN if options.quick else Plan(), priority=options.priority)
+    run = execute(plan, wanted, facts)
+    return Report(
+        kind="",
+        text=markdown(run),
+        figures=as_json(run),
+        is_full=not plan.quick,
+        is_met=all(verdict.met is not False for verdict in verdicts(run)),
+        summary=summary(run),
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the bench and return the exit status."""
     options = parse(arguments)
-    known = subjects()
     if options.subjects:
-        for subject in known.values():
+        for subject in subjects().values():
             remark = "" if subject.name in DEFAULT_SUBJECTS else " (only with --only)"
             print(f"{subject.name:22}{subject.title}{remark}")
         return 0
-    signal.signal(signal.SIGINT, _interrupted)
-    signal.signal(signal.SIGTERM, _interrupted)
-    try:
-        wanted = chosen(options.only, known)
-        require_tools()
-        raise_file_limit()
-        plan = replace(QUICK_PLAN if options.quick else Plan(), priority=options.priority)
-        run = execute(plan, wanted)
-    except MissingToolError as error:
-        say(f"bench: {error}")
-        return 2
-    except KeyboardInterrupt:
-        say("bench: interrupted; everything it started was ended")
-        return 130
-    print_run(run)
-    folder = options.results or (CACHE if options.quick else HERE) / "results"
-    say(f"results: {save_results(folder, stamp(run.started_at), markdown(run), as_json(run))}")
-    return 1 if options.check and any(verdict.met is False for verdict in verdicts(run)) else 0
+    return conduct(options, lambda facts: report(options, facts), tools=True)
 
 
 if __name__ == "__main__":

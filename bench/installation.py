@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import signal
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bench.model import LOCAL_HOST, ROOT, BenchError
@@ -85,6 +88,31 @@ class Installation:
     def close(self) -> None:
         """Stop the database."""
         self._database.stop()
+
+
+@contextmanager
+def fresh_installation() -> Iterator[Installation]:
+    """An installation with its tables, in a folder that goes with it.
+
+    Raises:
+        BenchError: the database does not start, or the tables cannot be made.
+    """
+    with bench_directory() as directory:
+        installation = Installation(directory)
+        try:
+            installation.migrate()
+            yield installation
+        finally:
+            installation.close()
+
+
+@contextmanager
+def bench_directory() -> Iterator[Path]:
+    """A folder for one run."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        directory = Path(name)
+        directory.chmod(0o755)  # the embedded PostgreSQL may run as another user
+        yield directory
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -93,7 +94,8 @@ def run_wrk(
     script.write_text(wrk_script(requests), encoding="utf-8")
     # The address needs a path although the script names one for each request.
     command = ["taskset", "--cpu-list", str(LOAD_CORE), "wrk", "--threads", "1", "--connections", str(clients)]
-    command += ["--duration", f"{max(round(seconds), 1)}s", "--timeout", "15s", "--latency", "--script", str(script)]
+    duration = f"{max(math.ceil(seconds), 1)}s"
+    command += ["--duration", duration, "--timeout", "15s", "--latency", "--script", str(script)]
     command += [f"http://{LOCAL_HOST}:{port}/"]
     cpu = program.cpu_seconds() if program else 0.0
     subject_core, load_core = CoreTime.now(SUBJECT_CORE), CoreTime.now(LOAD_CORE)

@@ -1,27 +1,33 @@
-"""Measuring one subject, step by step; a step that fails is noted and the next one goes on where that makes sense."""
+"""The steps of measuring a subject, and the streams, for which it is alone.
+
+A step that fails is noted and the next one goes on where that makes sense.
+"""
 
 from __future__ import annotations
 
 import http.client
-import shutil
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from bench.load import run_wrk
-from bench.model import LOCAL_HOST, BenchError, Plan, Request, Result
+from bench.model import LOCAL_HOST, BenchError, Load, Plan, Request, Result
 from bench.processes import Priority, Program, free_port
+from bench.runs import say
 from bench.streams import run_streams
 from bench.subject import Running, Subject
-from bench.upstream import start_instant, start_streaming
+from bench.upstream import start_streaming
 
 _START_SECONDS = 60.0
 _SETTLE_SECONDS = 5.0
+_SETTLE_STEP_SECONDS = 0.25
 _IDLE_SHARE = 0.1
+_WARM_UP_CLIENTS = 16
+Answer = TypeVar("Answer")
 
 
 class Clock:
@@ -29,6 +35,11 @@ class Clock:
 
     def __init__(self, limit_seconds: float) -> None:
         self._end = time.monotonic() + limit_seconds
+
+    @property
+    def is_up(self) -> bool:
+        """Whether nothing is left."""
+        return time.monotonic() >= self._end
 
     def left(self, wanted: float) -> float:
         """As much of `wanted` seconds as is left.
@@ -54,28 +65,41 @@ def post(port: int, request: Request, *, seconds: float = 10.0) -> tuple[int, di
         connection.close()
 
 
+def first_good_answer(
+    program: Program | None, ask: Callable[[], tuple[int, Answer]], *, seconds: float = _START_SECONDS
+) -> Answer:
+    """Ask until the status is 200 and return what came with it.
+
+    Raises:
+        BenchError: the program ended, or did not answer well in time.
+    """
+    deadline = time.monotonic() + seconds
+    last = "no answer"
+    while time.monotonic() < deadline:
+        if program is not None and not program.running:
+            raise BenchError(f"it ended at the start: {program.last_words()}")
+        try:
+            status, answer = ask()
+        except (OSError, http.client.HTTPException) as error:
+            last = type(error).__name__
+        else:
+            if status == 200:
+                return answer
+            last = f"status {status}"
+        time.sleep(0.1)
+    words = program.last_words() if program else ""
+    raise BenchError(f"not ready in time ({last}) {words}".strip())
+
+
 def wait_until_ready(running: Running, clock: Clock) -> dict[str, str]:
     """Wait for the first good answer and return its headers.
 
     Raises:
         BenchError: it ended, or did not answer well in time.
     """
-    deadline = time.monotonic() + clock.left(_START_SECONDS)
-    last = "no answer"
-    while time.monotonic() < deadline:
-        if running.program is not None and not running.program.running:
-            raise BenchError(f"it ended at the start: {running.program.last_words()}")
-        try:
-            status, headers = post(running.port, running.requests[0])
-        except (OSError, http.client.HTTPException) as error:
-            last = type(error).__name__
-        else:
-            if status == 200:
-                return headers
-            last = f"status {status}"
-        time.sleep(0.2)
-    words = running.program.last_words() if running.program else ""
-    raise BenchError(f"not ready in time ({last}) {words}".strip())
+    return first_good_answer(
+        running.program, lambda: post(running.port, running.requests[0]), seconds=clock.left(_START_SECONDS)
+    )
 
 
 def settle(program: Program | None) -> None:
@@ -83,8 +107,8 @@ def settle(program: Program | None) -> None:
     deadline = time.monotonic() + _SETTLE_SECONDS
     while program is not None and time.monotonic() < deadline:
         used = program.cpu_seconds()
-        time.sleep(0.5)
-        if program.cpu_seconds() - used < _IDLE_SHARE * 0.5:
+        time.sleep(_SETTLE_STEP_SECONDS)
+        if program.cpu_seconds() - used < _IDLE_SHARE * _SETTLE_STEP_SECONDS:
             return
 
 
@@ -123,71 +147,47 @@ def noted(result: Result, step: str) -> Iterator[None]:
         yield
     except BenchError as error:
         result.failures.append(f"{step}: {error}")
+        say(f"  {result.title}, {result.failures[-1]}")
 
 
 @contextmanager
-def started(subject: Subject, directory: Path, upstream: Program, port: int) -> Iterator[Running]:
+def started(subject: Subject, directory: Path, upstream_port: int) -> Iterator[Running]:
     """The subject, running against this upstream."""
-    with upstream, ExitStack() as stack:
-        running = subject.start(directory / "subject", port)
-        if running.program is not None:
-            stack.enter_context(running.program)
+    running = subject.start(directory, upstream_port)
+    with running.program or nullcontext():
         yield running
 
 
-def measure(subject: Subject, version: str, plan: Plan, clock: Clock, directory: Path) -> Result:
-    """Everything about one subject that is installed."""
-    result = Result(subject.name, subject.title, version, subject.settings)
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
+def load_once(running: Running, clients: int, seconds: float, directory: Path) -> Load:
+    """Load a subject, and wait until it is done with what the load left behind.
+
+    Raises:
+        BenchError: nothing was answered.
+    """
+    raise_companions(running)
+    program = running.program
     try:
-        with noted(result, "answers"):
-            _measure_answers(result, subject, plan, clock, directory / "answers")
-        with noted(result, "streams"):
-            _measure_streams(result, subject, plan, clock, directory / "streams")
+        return run_wrk(
+            running.port, running.requests, clients=clients, seconds=seconds, directory=directory, program=program
+        )
     finally:
-        subject.close()
-    return result
+        settle(program)
 
 
-def _measure_answers(result: Result, subject: Subject, plan: Plan, clock: Clock, directory: Path) -> None:
+def measure_streams(result: Result, subject: Subject, plan: Plan, clock: Clock, directory: Path) -> None:
+    """Start the subject, and no other one, and look at its memory and at many streams."""
     port = free_port()
-    with started(subject, directory, start_instant(directory / "upstream", port), port) as running:
-        headers = wait_until_ready(running, clock)
-        result.receipt = {name: value for name, value in headers.items() if name.startswith("x-kilo-")}
+    with (
+        noted(result, "streams"),
+        start_streaming(directory / "upstream", port, plan),
+        started(subject, directory / "subject", port) as running,
+    ):
+        wait_until_ready(running, clock)
         settle(running.program)
         if running.program is not None:
             result.idle_mb = running.program.memory_mb()
-        for clients in (None, *plan.clients):
-            seconds = plan.warm_up_seconds if clients is None else plan.load_seconds
-            with noted(result, "warm-up" if clients is None else f"{clients} clients"):
-                raise_companions(running)
-                load = run_wrk(
-                    running.port,
-                    running.requests,
-                    clients=clients or max(plan.clients),
-                    seconds=clock.left(seconds),
-                    directory=directory / "wrk",
-                    program=running.program,
-                )
-                settle(running.program)
-                if clients is not None:
-                    result.loads[clients] = load
-
-
-def _measure_streams(result: Result, subject: Subject, plan: Plan, clock: Clock, directory: Path) -> None:
-    port = free_port()
-    with started(subject, directory, start_streaming(directory / "upstream", port, plan), port) as running:
-        wait_until_ready(running, clock)
-        # A few short loads first, so that no subject pays for imports and compilation during the streams.
-        run_wrk(
-            running.port,
-            running.requests,
-            clients=min(plan.clients[-1], 16),
-            seconds=clock.left(plan.warm_up_seconds),
-            directory=directory / "wrk",
-        )
-        settle(running.program)
+        # A load that does not count, so that no subject pays for imports and compilation during the streams.
+        load_once(running, _WARM_UP_CLIENTS, clock.left(plan.warm_up_seconds), directory / "wrk")
         raise_companions(running)
         cpu = running.program.cpu_seconds() if running.program else 0.0
         with MemoryWatch(running.program) as memory:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +14,7 @@ HERE = Path(__file__).resolve().parent
 CACHE = HERE / ".cache"
 LOCAL_HOST = "127.0.0.1"
 _ERROR_SHARE = 0.01
+_ANSWERS_FOR_EACH_CLIENT = 10
 
 
 class BenchError(Exception):
@@ -61,9 +64,11 @@ def chat_request(path: str, model: str, headers: Mapping[str, str], *, stream: b
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long and how much is measured."""
+    """How long and how much is measured. An even number of rounds, since every other one goes in reverse order."""
 
-    load_seconds: float = 7.0
+    rounds: int = 6
+    load_seconds: float = 2.0
+    longest_load_seconds: float = 7.0
     warm_up_seconds: float = 3.0
     clients: tuple[int, ...] = (1, 16, 64)
     streams: int = 1000
@@ -74,15 +79,31 @@ class Plan:
     quick: bool = False
     priority: bool = False
 
+    def seconds_of_load(self, clients: int, per_second: float) -> float:
+        """How long a load lasts for a subject that answers so many requests in a second.
+
+        What is under way when a load ends was worked on but does not count. One that answers slowly gets more time, so
+        that this is a small part of its work, too.
+        """
+        enough = clients * _ANSWERS_FOR_EACH_CLIENT / per_second if per_second else math.inf
+        return min(max(enough, self.load_seconds), self.longest_load_seconds)
+
 
 QUICK_PLAN = Plan(
-    load_seconds=2.0, warm_up_seconds=1.0, streams=200, stream_seconds=2.0, stream_limit_seconds=20.0, quick=True
+    rounds=2,
+    load_seconds=1.0,
+    longest_load_seconds=3.0,
+    warm_up_seconds=1.0,
+    streams=200,
+    stream_seconds=2.0,
+    stream_limit_seconds=20.0,
+    quick=True,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One run of wrk."""
+    """One run of wrk, or several of the same subject with the same number of clients."""
 
     clients: int
     requests: int
@@ -112,6 +133,29 @@ class Load:
         return self.cpu_seconds * 1e6 / self.requests
 
 
+def together(loads: Sequence[Load]) -> Load:
+    """The loads of several rounds as one: what can be counted is summed, of percentiles it is the median."""
+    seconds = sum(load.seconds for load in loads)
+    cpu = [load.cpu_seconds for load in loads if load.cpu_seconds is not None]
+
+    def share(values: Sequence[float | None]) -> float | None:
+        known = [value * load.seconds for value, load in zip(values, loads, strict=True) if value is not None]
+        return sum(known) / seconds if len(known) == len(loads) and seconds else None
+
+    return Load(
+        clients=loads[0].clients,
+        requests=sum(load.requests for load in loads),
+        seconds=seconds,
+        p50_ms=statistics.median(load.p50_ms for load in loads),
+        p99_ms=statistics.median(load.p99_ms for load in loads),
+        error_statuses=sum(load.error_statuses for load in loads),
+        socket_errors=sum(load.socket_errors for load in loads),
+        cpu_seconds=sum(cpu) if len(cpu) == len(loads) else None,
+        subject_core_foreign=share([load.subject_core_foreign for load in loads]),
+        load_core_busy=share([load.load_core_busy for load in loads]),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Streams:
     """One run of simultaneous streams."""
@@ -129,15 +173,23 @@ class Streams:
 
 @dataclass(slots=True)
 class Result:
-    """All that was measured of one subject, and what went wrong."""
+    """All that was measured of one subject, and what went wrong.
+
+    `rounds` has its loads by the number of clients and, within that, by the number of the round.
+    """
 
     name: str
     title: str
     version: str = ""
     settings: tuple[str, ...] = ()
-    loads: dict[int, Load] = field(default_factory=dict)
+    rounds: dict[int, dict[int, Load]] = field(default_factory=dict)
     streams: Streams | None = None
     idle_mb: float | None = None
     streams_mb: float | None = None
     receipt: dict[str, str] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+
+    @property
+    def loads(self) -> dict[int, Load]:
+        """Its loads by the number of clients, all rounds together."""
+        return {clients: together(list(loads.values())) for clients, loads in self.rounds.items()}

@@ -16,6 +16,7 @@ MODELS = 600
 PROVIDERS = 60
 EMAIL = "alice@bench.example"
 PASSWORD = "a bench of two planks"  # noqa: S105 - of a database that lives for one run
+_PRICING = {"prompt": "0.000003", "completion": "0.000015"}
 
 
 def model_id(number: int) -> str:
@@ -23,45 +24,47 @@ def model_id(number: int) -> str:
     return f"author-{number % 40}/model-with-a-rather-long-name-{number}"
 
 
-def entry(number: int) -> dict[str, Any]:
-    """A model as a catalog lists it, with three providers."""
-    policies: list[dict[str, Any]] = [{"training": False}, {"training": True, "retentionDays": 30}, {}]
-    pricing = {"prompt": "0.000003", "completion": "0.000015"}
+def listed(number: int) -> dict[str, Any]:
+    """A model as an upstream lists it."""
     return {
         "id": model_id(number),
         "name": f"Author {number % 40}: Model With A Rather Long Name {number}",
-        "created": 1_700_000_000,
         "description": "A model.",
         "context_length": 200_000,
-        "architecture": {
-            "modality": "text+image->text",
-            "input_modalities": ["text", "image"],
-            "output_modalities": ["text"],
-            "tokenizer": "Other",
-            "instruct_type": None,
-        },
-        "pricing": pricing,
-        "top_provider": {"context_length": 200_000, "max_completion_tokens": 64_000, "is_moderated": False},
+        "architecture": {"modality": "text+image->text", "input_modalities": ["text", "image"]},
+        "pricing": _PRICING,
+        "top_provider": {"max_completion_tokens": 64_000},
         "supported_parameters": ["tools", "max_tokens"],
-        "expiration_date": None,
-        "endpoints": [
-            {
-                "name": f"provider-{provider} | model",
-                "provider_name": f"Provider {provider}",
-                "tag": f"provider-{provider}",
-                "pricing": pricing,
-                "context_length": 200_000,
-                "max_completion_tokens": None,
-                "max_prompt_tokens": None,
-                "quantization": "fp8",
-                "supported_parameters": ["tools"],
-                "status": 0,
-                "uptime_last_30m": 99.5,
-                "data_policy": policies[number % 3],
-            }
-            for provider in ((number * 7 + step) % PROVIDERS for step in range(3))
-        ],
     }
+
+
+def served(number: int) -> list[dict[str, Any]]:
+    """The three providers of a model, as an upstream lists them."""
+    policies: list[dict[str, Any]] = [{"training": False}, {"training": True, "retentionDays": 30}, {}]
+    providers = ((number * 7 + step) % PROVIDERS for step in range(3))
+    return [
+        {
+            "provider_name": f"Provider {provider}",
+            "tag": f"provider-{provider}",
+            "pricing": _PRICING,
+            "context_length": 200_000,
+            "quantization": "fp8",
+            "data_policy": policies[number % 3],
+        }
+        for provider in providers
+    ]
+
+
+def entries() -> list[dict[str, Any]]:
+    """All models with their providers, as the gateway keeps what an upstream lists."""
+    # Django is not needed for it, but by now it is set up, which the gateway's modules expect.
+    from routing.catalog.parse import parse_endpoints, parse_models
+
+    models = parse_models({"data": [listed(number) for number in range(MODELS)]}).entries
+    return [
+        model | {"endpoints": parse_endpoints({"data": {"endpoints": served(number)}})}
+        for number, model in enumerate(models)
+    ]
 
 
 def create(rows: int) -> dict[str, str]:
@@ -75,7 +78,7 @@ def create(rows: int) -> dict[str, str]:
     from tests.support.many_rows import many_audit_rows, many_usage_rows
 
     snapshot = CatalogSnapshot.objects.create(
-        origin="synced", source="bench", entries=[entry(n) for n in range(MODELS)], providers=[], model_count=MODELS
+        origin="synced", source="bench", entries=entries(), providers=[], model_count=MODELS
     )
     Installation.objects.update(catalog_snapshot=snapshot)
     alice = User.objects.create_user(EMAIL, PASSWORD, name="Alice")

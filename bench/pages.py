@@ -12,25 +12,26 @@ import json
 import re
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlencode
 
-from bench.installation import Installation
-from bench.model import CACHE, HERE, LOCAL_HOST, BenchError, MissingToolError
+from bench.figures import number
+from bench.installation import Installation, fresh_installation
+from bench.measure import first_good_answer
+from bench.model import LOCAL_HOST, BenchError
 from bench.page_data import MODELS, MODES
-from bench.processes import Priority, Program, free_port, pin_to_load_core
-from bench.report import number, table
-from bench.runs import Facts, gather_facts, save_results, say
+from bench.processes import Priority, free_port
+from bench.report import table
+from bench.runs import Facts, Report, conduct, options_of_a_run, say, take_place
 
 ROWS = 1_000_000
 ROUNDS = 200
 _WARM_UP = 20
 _DATA_SECONDS = 600.0
-_START_SECONDS = 60.0
 _LARGEST_RATIO = 2.0
 # As a browser asks for them.
 _ENCODING = {"Accept-Encoding": "gzip"}
@@ -114,8 +115,9 @@ def pages_of(organization: str, rows: int) -> dict[str, str]:
     }
 
 
-def start(installation: Installation, static: Path) -> tuple[Program, int]:
-    """The server, with the static pages of this folder.
+@contextmanager
+def served(installation: Installation, static: Path) -> Iterator[int]:
+    """The port of a server with the static pages of this folder.
 
     Raises:
         BenchError: it does not start.
@@ -124,18 +126,9 @@ def start(installation: Installation, static: Path) -> tuple[Program, int]:
     environment = installation.environment(
         port, DJANGO_SETTINGS_MODULE="bench.page_settings", BENCH_STATIC_PAGES=str(static)
     )
-    program = installation.serve("pages", environment, installation.directory / "gateway.log")
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline and program.running:
-        try:
-            if Browser(port).ask("/readyz")[0] == 200:
-                return program, port
-        except (OSError, http.client.HTTPException):
-            pass
-        time.sleep(0.1)
-    words = program.last_words()
-    program.stop()
-    raise BenchError(f"the server did not start: {words}")
+    with installation.serve("pages", environment, installation.directory / "gateway.log") as program:
+        first_good_answer(program, lambda: Browser(port).ask("/readyz"))
+        yield port
 
 
 def compare(browser: Browser, pages: Mapping[str, str], static: Path, rounds: int) -> list[PageResult]:
@@ -167,29 +160,19 @@ def measure(rows: int, rounds: int) -> list[PageResult]:
     Raises:
         BenchError: a step failed.
     """
-    with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        directory = Path(name)
-        directory.chmod(0o755)  # the embedded PostgreSQL may run as another user
-        static = directory / "static-pages"
+    with fresh_installation() as installation:
+        static = installation.directory / "static-pages"
         static.mkdir()
-        installation = Installation(directory)
-        try:
-            installation.migrate()
-            say(f"making {rows:,} usage records and as many audit rows ...")
-            made = json.loads(
-                installation.command(
-                    installation.environment(), "-m", "bench.page_data", str(rows), seconds=_DATA_SECONDS
-                )
-            )
-            program, port = start(installation, static)
-            with program:
-                browser = Browser(port)
-                browser.sign_in(made["email"], made["password"])
-                # Where priority was asked for; the connections of the database have come up by now.
-                Priority.give_all(installation.postmaster)
-                return compare(browser, pages_of(made["organization"], rows), static, rounds)
-        finally:
-            installation.close()
+        say(f"making {rows:,} usage records and as many audit rows ...")
+        made = json.loads(
+            installation.command(installation.environment(), "-m", "bench.page_data", str(rows), seconds=_DATA_SECONDS)
+        )
+        with served(installation, static) as port:
+            browser = Browser(port)
+            browser.sign_in(made["email"], made["password"])
+            # Where priority was asked for; the connections of the database have come up by now.
+            Priority.give_all(installation.postmaster)
+            return compare(browser, pages_of(made["organization"], rows), static, rounds)
 
 
 def markdown(results: Sequence[PageResult], facts: Facts, rounds: int) -> str:
@@ -221,37 +204,31 @@ def markdown(results: Sequence[PageResult], facts: Facts, rounds: int) -> str:
     )
 
 
+def report(options: argparse.Namespace, facts: Facts) -> Report:
+    """All of a run.
+
+    Raises:
+        BenchError: a step failed.
+    """
+    take_place(priority=options.priority)
+    results = measure(options.rows, options.rounds)
+    pages = [asdict(one) | {"ratio": one.ratio} for one in results]
+    return Report(
+        kind="pages",
+        text=markdown(results, facts, options.rounds),
+        figures=asdict(facts) | {"rounds": options.rounds, "pages": pages},
+        is_full=options.rows == ROWS,
+        is_met=all(one.ratio <= _LARGEST_RATIO for one in results),
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it and return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m bench.pages", description="Measure pages against static ones.")
+    parser = options_of_a_run("bench.pages", "Measure pages against static ones.")
     parser.add_argument("--rows", type=int, default=ROWS, help="usage records, and audit rows")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="requests for each page")
-    parser.add_argument("--check", action="store_true", help="exit with status 1 if the bar is not met")
-    parser.add_argument("--priority", action="store_true", help="go before other programs (root, busy machines)")
-    parser.add_argument("--results", type=Path, metavar="FOLDER", help="where the results go")
     options = parser.parse_args(arguments)
-    facts = gather_facts()
-    try:
-        pin_to_load_core()
-        if options.priority:
-            Priority.take()
-        results = measure(options.rows, options.rounds)
-    except MissingToolError as error:
-        say(f"bench: {error}")
-        return 2
-    except BenchError as error:
-        say(f"bench: {error}")
-        return 1
-    text = markdown(results, facts, options.rounds)
-    print(text)
-    folder = options.results or (HERE if options.rows == ROWS else CACHE) / "results"
-    as_json = {
-        **asdict(facts),
-        "rounds": options.rounds,
-        "pages": [asdict(one) | {"ratio": one.ratio} for one in results],
-    }
-    say(f"results: {save_results(folder, f'pages-{facts.stamp}', text, as_json)}")
-    return 1 if options.check and any(one.ratio > _LARGEST_RATIO for one in results) else 0
+    return conduct(options, lambda facts: report(options, facts))
 
 
 if __name__ == "__main__":

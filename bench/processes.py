@@ -7,6 +7,7 @@ ends them if this process is killed. Costs are read from `/proc` for the program
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -24,7 +25,12 @@ SUBJECT_CORE = 0
 LOAD_CORE = 1
 _TICKS = os.sysconf("SC_CLK_TCK")
 _STOP_SECONDS = 8.0
+_PAUSE_SECONDS = 2.0
 _NICE = -15
+# As programs write them for terminals.
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+# The state of a process that was stopped, in the process table.
+_STOPPED = "T"
 
 
 def pin_to_load_core() -> None:
@@ -116,6 +122,10 @@ class Program:
         self.stop()
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def running(self) -> bool:
         return self._process.poll() is None
 
@@ -133,16 +143,18 @@ class Program:
             lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
             return ""
-        return " | ".join(line.strip() for line in lines[-4:] if line.strip())[-300:]
+        words = " | ".join(line.strip() for line in lines[-4:] if line.strip())
+        return _COLOURS.sub("", words)[-300:]
 
     def stop(self) -> None:
-        """End the program and its descendants: politely, then surely."""
+        """End the program and its descendants: politely, then surely. One that stands still goes on first."""
+        resume([self.pid])
         if self._process.stdin is not None:
             self._process.stdin.close()  # a program that reads its input until the end now stops by itself
             if self._gone():
                 return
         for number in (signal.SIGTERM, signal.SIGKILL):
-            _signal_all([entry.pid for entry in _tree(self._process.pid)], number)
+            send([entry.pid for entry in _tree(self.pid)], number)
             if self._gone():
                 return
 
@@ -150,8 +162,7 @@ class Program:
         """Wait a while for the end of all processes."""
         deadline = time.monotonic() + _STOP_SECONDS
         while time.monotonic() < deadline:
-            self._process.poll()
-            if not _tree(self._process.pid):
+            if not _tree(self._process.pid) and self._process.poll() is not None:
                 return True
             time.sleep(0.05)
         return False
@@ -199,7 +210,32 @@ def _proportional_kib(pid: int) -> int:
     return 0
 
 
-def _signal_all(pids: Sequence[int], number: signal.Signals) -> None:
+def pause(roots: Sequence[int]) -> None:
+    """Stop programs with all their descendants, until `resume`.
+
+    Raises:
+        BenchError: they do not stand still.
+    """
+    deadline = time.monotonic() + _PAUSE_SECONDS
+    while time.monotonic() < deadline:
+        going = [entry.pid for root in roots for entry in _tree(root) if entry.state != _STOPPED]
+        if not going:
+            return
+        # Again and again: one that was going may have started another meanwhile.
+        send(going, signal.SIGSTOP)
+        time.sleep(0.005)
+    raise BenchError("it cannot be made to stand still")
+
+
+def resume(roots: Sequence[int]) -> list[int]:
+    """Let programs go on with all their descendants, and return these; one that was going anyway does not notice."""
+    pids = [entry.pid for root in roots for entry in _tree(root)]
+    send(pids, signal.SIGCONT)
+    return pids
+
+
+def send(pids: Sequence[int], number: signal.Signals) -> None:
+    """Send a signal to processes; some of them may be gone."""
     for pid in pids:
         try:
             os.kill(pid, number)
@@ -267,7 +303,7 @@ def run(
         raise BenchError(f"{name} did not end within {seconds:.0f} s") from None
     finally:
         if process.poll() is None:
-            _signal_all([entry.pid for entry in _tree(process.pid)], signal.SIGKILL)
+            send([entry.pid for entry in _tree(process.pid)], signal.SIGKILL)
             process.wait()
     if process.returncode:
         words = " | ".join((errors.strip() or output.strip()).splitlines()[-4:])[-300:]

@@ -3,163 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
-from bench.model import Load, Plan, Result
+from bench.figures import (
+    OURS,
+    UPSTREAM,
+    Run,
+    measures,
+    number,
+    peers,
+    ratio,
+    round_ratios,
+    verdicts,
+)
+from bench.model import Load
 
-OURS = "ours"
-UPSTREAM = "upstream"
 # Beyond this share of the subject's core taken by others, or of the load core in use, a figure says more about the
 # machine than about the subject.
 _FOREIGN_LIMIT = 0.10
 _LOAD_CORE_LIMIT = 0.95
 _HEADROOM = 10.0
 _BUSY_CLIENTS = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One run of the harness."""
-
-    started_at: str
-    plan: Plan
-    machine: Mapping[str, str]
-    results: Sequence[Result]
-
-    def result(self, name: str) -> Result | None:
-        """What was measured of one subject, if it was in the run."""
-        return next((result for result in self.results if result.name == name), None)
-
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """One row: how a figure is read from a result (with the bare upstream for reference)."""
-
-    key: str
-    title: str
-    unit: str
-    larger_is_better: bool
-    read: Callable[[Result, Result | None], float | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A requirement on a ratio of ours to a peer's: not below one limit, not above another."""
-
-    measure: str
-    peer: str
-    at_least: float = 0.0
-    at_most: float = math.inf
-
-    def met(self, ratio: float) -> bool:
-        """Whether the ratio keeps to the bar."""
-        return self.at_least <= ratio <= self.at_most
-
-    @property
-    def text(self) -> str:
-        """The requirement in words."""
-        parts = [f"at least {number(self.at_least)} x"] if self.at_least else []
-        parts += [f"at most {number(self.at_most)} x"] if self.at_most < math.inf else []
-        return f"{' and '.join(parts)} {self.peer}"
-
-
-BARS = (
-    Bar("rps_64", "litellm", at_least=20.0),
-    Bar("rps_64", "portkey", at_least=2.0),
-    Bar("added_p50", "litellm", at_most=1 / 15),
-    Bar("added_p50", "portkey", at_most=0.5),
-    Bar("first_byte_p99", "portkey", at_most=0.5),
-    Bar("memory_streams", "litellm", at_most=0.5),
-    Bar("rps_64", "ours-64-organizations", at_least=0.85, at_most=1 / 0.85),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """A bar with what this run says about it; no ratio where a side was not measured."""
-
-    title: str
-    requirement: str
-    measured: str
-    met: bool | None
-
-
-def number(value: float) -> str:
-    """A figure with two or three significant digits and no exponent."""
-    if value == 0 or not math.isfinite(value):
-        return "0" if value == 0 else "-"
-    digits = 1 - math.floor(math.log10(abs(value)))
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.{max(digits, 0)}f}"
-
-
-def _load(clients: int, read: Callable[[Load], float | None]) -> Callable[[Result, Result | None], float | None]:
-    def figure(result: Result, _: Result | None) -> float | None:
-        load = result.loads.get(clients)
-        return None if load is None or not load.counts else read(load)
-
-    return figure
-
-
-def added_p50_ms(result: Result, upstream: Result | None) -> float | None:
-    """What the subject adds to the upstream's median at one client."""
-    if upstream is None or 1 not in result.loads or 1 not in upstream.loads or not result.loads[1].counts:
-        return None
-    return result.loads[1].p50_ms - upstream.loads[1].p50_ms
-
-
-def _streams(name: str) -> Callable[[Result, Result | None], float | None]:
-    return lambda result, _: None if result.streams is None else getattr(result.streams, name)
-
-
-def _stream_cpu_ms(result: Result, _: Result | None) -> float | None:
-    if result.streams is None or result.streams.cpu_seconds is None or not result.streams.completed:
-        return None
-    return result.streams.cpu_seconds * 1e3 / result.streams.completed
-
-
-def measures(plan: Plan) -> list[Measure]:
-    """The rows of every table, in order."""
-    rows = [
-        Measure(
-            f"rps_{n}",
-            f"requests/s, {n} client{'s' * (n > 1)}",
-            "/s",
-            True,
-            _load(n, lambda it: it.requests_per_second),
-        )
-        for n in plan.clients
-    ]
-    busy = max(plan.clients)
-    count = f"{plan.streams:,} streams"
-    return [
-        *rows,
-        Measure("added_p50", "median added, 1 client", "ms", False, added_p50_ms),
-        Measure("p99_busy", f"p99, {busy} clients", "ms", False, _load(busy, lambda it: it.p99_ms)),
-        Measure("cpu", f"cpu per request, {busy} clients", "us", False, _load(busy, lambda it: it.cpu_us_per_request)),
-        Measure("completed", f"{count}: completed", "", True, _streams("completed")),
-        Measure("first_byte_p50", f"{count}: first byte p50", "ms", False, _streams("first_byte_p50_ms")),
-        Measure("first_byte_p99", f"{count}: first byte p99", "ms", False, _streams("first_byte_p99_ms")),
-        Measure("event_delay_p50", f"{count}: event delay p50", "ms", False, _streams("event_delay_p50_ms")),
-        Measure("event_delay_p99", f"{count}: event delay p99", "ms", False, _streams("event_delay_p99_ms")),
-        Measure("stream_cpu", f"{count}: cpu per stream", "ms", False, _stream_cpu_ms),
-        Measure("memory_idle", "memory idle", "MB", False, lambda result, _: result.idle_mb),
-        Measure("memory_streams", f"memory with {count}", "MB", False, lambda result, _: result.streams_mb),
-    ]
-
-
-def ratio(measure: Measure, run: Run, peer: str) -> float | None:
-    """Ours divided by the peer's; none where a side is missing or below what can be measured."""
-    ours, other, upstream = run.result(OURS), run.result(peer), run.result(UPSTREAM)
-    if ours is None or other is None:
-        return None
-    left, right = measure.read(ours, upstream), measure.read(other, upstream)
-    if left is None or right is None or left <= 0 or right <= 0:
-        return None
-    return left / right
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -177,11 +43,6 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(header), rule, *(line(row) for row in rows)])
 
 
-def peers(run: Run) -> list[Result]:
-    """The subjects that ours is compared with."""
-    return [result for result in run.results if result.name not in (OURS, UPSTREAM)]
-
-
 def ratio_table(run: Run) -> str:
     """Ours divided by each peer's, row by row."""
     others = peers(run)
@@ -196,6 +57,21 @@ def ratio_table(run: Run) -> str:
     return table(["ours divided by", *(other.title for other in others)], rows)
 
 
+def spread_table(run: Run) -> str:
+    """How far apart the rounds were: the smallest and the largest ratio of each row that was measured in rounds."""
+    others = peers(run)
+    rows = []
+    for measure in measures(run.plan):
+        if measure.read_rounds is None:
+            continue
+        cells = []
+        for other in others:
+            ratios = [value for value in round_ratios(measure, run, other.name) if 0 < value < math.inf]
+            cells.append(f"{number(min(ratios))} to {number(max(ratios))} x" if ratios else "-")
+        rows.append([measure.title, *cells])
+    return table(["the rounds' ratios", *(other.title for other in others)], rows)
+
+
 def raw_table(run: Run) -> str:
     """The figures of this run on this machine."""
     upstream = run.result(UPSTREAM)
@@ -205,26 +81,6 @@ def raw_table(run: Run) -> str:
         title = f"{measure.title}, {measure.unit}" if measure.unit else measure.title
         rows.append([title, *("-" if value is None else number(value) for value in values)])
     return table(["this run", *(result.title for result in run.results)], rows)
-
-
-def verdicts(run: Run) -> list[Verdict]:
-    """What this run says about each bar."""
-    rows = {measure.key: measure for measure in measures(run.plan)}
-    found = []
-    for bar in BARS:
-        if run.result(bar.peer) is None:
-            continue
-        measure = rows.get(bar.measure)
-        value = None if measure is None else ratio(measure, run, bar.peer)
-        title = bar.measure if measure is None else measure.title
-        measured = "not measured" if value is None else f"{number(value)} x"
-        found.append(Verdict(title, bar.text, measured, None if value is None else bar.met(value)))
-    ours = run.result(OURS)
-    streams = None if ours is None else ours.streams
-    measured = "not measured" if streams is None else f"{streams.completed} of {streams.started}"
-    met = None if streams is None else streams.completed == streams.started
-    found.append(Verdict(f"{run.plan.streams:,} streams", "all complete", measured, met))
-    return found
 
 
 def verdict_table(run: Run) -> str:
@@ -286,10 +142,14 @@ def markdown(run: Run) -> str:
     ]
     parts.append(
         "One core for the subject; load generators, upstream and PostgreSQL on the other. Read the ratios: they come "
-        "from this one run on one machine. The figures below them are only this machine's."
+        "from this one run on one machine. The figures below them are only this machine's.\n\n"
+        f"Loads: {plan.rounds} rounds, in each of which all subjects have their turn, every other time in reverse "
+        "order, while the others stand still. A ratio is the median of the rounds' ratios. A figure is of all rounds "
+        "together: requests/s and cpu per request of their sums, p99 the median of the rounds' p99, median added the "
+        "median of the rounds' differences. Streams and memory: once for each subject, alone."
     )
     if run.result(OURS) is not None and peers(run):
-        parts += [ratio_table(run), "## Bars", verdict_table(run)]
+        parts += [ratio_table(run), "## Bars", verdict_table(run), "## Rounds", spread_table(run)]
     parts += ["## Figures of this run", raw_table(run)]
     found = notes(run)
     if found:
@@ -302,7 +162,8 @@ def markdown(run: Run) -> str:
 def _subject_lines(run: Run) -> list[str]:
     plan = run.plan
     work = (
-        f"each load {number(plan.load_seconds)} s after a warm-up of {number(plan.warm_up_seconds)} s; "
+        f"{plan.rounds} rounds of loads of {number(plan.load_seconds)} s (for slow subjects up to "
+        f"{number(plan.longest_load_seconds)} s) after a warm-up of {number(plan.warm_up_seconds)} s; "
         f"{plan.streams:,} streams of {plan.stream_events} events over {number(plan.stream_seconds)} s, "
         f"started within {number(plan.stream_start_seconds)} s"
         + (", all of it before other programs of the machine" if plan.priority else "")
@@ -319,18 +180,26 @@ def _subject_lines(run: Run) -> list[str]:
 
 
 def as_json(run: Run) -> dict[str, Any]:
-    """The results file for programs."""
-    ratios = {
-        other.name: {measure.key: ratio(measure, run, other.name) for measure in measures(run.plan)}
-        for other in peers(run)
-        if run.result(OURS) is not None
-    }
+    """The results file for programs: with the ratios and the loads of each round."""
+    rows, others = measures(run.plan), peers(run) if run.result(OURS) else []
     return {
         "started_at": run.started_at,
         "plan": asdict(run.plan),
         "machine": dict(run.machine),
-        "ratios": ratios,
+        "ratios": {other.name: {row.key: ratio(row, run, other.name) for row in rows} for other in others},
+        "round_ratios": {
+            other.name: {row.key: _finite(round_ratios(row, run, other.name)) for row in rows if row.read_rounds}
+            for other in others
+        },
         "bars": [asdict(verdict) for verdict in verdicts(run)],
         "notes": notes(run),
-        "results": [asdict(result) for result in run.results],
+        "results": [
+            asdict(result) | {"loads": {clients: asdict(load) for clients, load in result.loads.items()}}
+            for result in run.results
+        ],
     }
+
+
+def _finite(ratios: Sequence[float]) -> list[float | None]:
+    """JSON knows no infinity."""
+    return [value if math.isfinite(value) else None for value in ratios]

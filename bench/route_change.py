@@ -17,28 +17,26 @@ import selectors
 import socket
 import statistics
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
+from bench.figures import number
 from bench.gateway import completion_request, upstream_settings
-from bench.installation import Installation
-from bench.measure import post, settle
-from bench.model import CACHE, HERE, LOCAL_HOST, BenchError, MissingToolError, Request
+from bench.installation import fresh_installation
+from bench.measure import first_good_answer, post, settle
+from bench.model import LOCAL_HOST, BenchError, Request
 from bench.organizations import MODE, ORGANIZATION, OWNER, PROVIDER
-from bench.processes import Priority, Program, free_port, pin_to_load_core
-from bench.report import number, table
-from bench.runs import Facts, gather_facts, save_results, say
+from bench.processes import Priority, free_port
+from bench.report import table
+from bench.runs import Facts, Report, conduct, options_of_a_run, take_place
 from bench.upstream import start_instant
 
 CLIENTS = 64
 CHANGES = 20
 PAUSE_SECONDS = 0.5
 _WARM_UP_SECONDS = 3.0
-_START_SECONDS = 60.0
 # In so short a time a core answers a few dozen requests, so that one bucket alone is below half by chance now and then.
 BUCKET_SECONDS = 0.010
 # So the throughput at a moment is that of the buckets around it.
@@ -229,30 +227,24 @@ def measure(changes: int) -> Outcome:
     Raises:
         BenchError: a step failed.
     """
-    with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        directory = Path(name)
-        directory.chmod(0o755)  # the embedded PostgreSQL may run as another user
-        installation = Installation(directory)
-        try:
-            installation.migrate()
-            upstream_port, port = free_port(), free_port()
-            environment = installation.environment(port, **upstream_settings(upstream_port))
-            (key,) = json.loads(installation.command(environment, "-m", "bench.organizations", "1"))
-            owner = ("--user", OWNER, "--organization", ORGANIZATION, "--scope", "management")
-            manager = installation.command(environment, "manage.py", "create_api_key", *owner).strip()
-            with (
-                start_instant(directory / "upstream", upstream_port),
-                installation.serve("gateway", environment, directory / "gateway.log") as program,
-            ):
-                request = completion_request(key)
-                _wait(port, request, program)
-                settle(program)
-                # Where priority was asked for; the connections of the database have come up by now.
-                Priority.give_all(installation.postmaster)
-                organization = _organization(port, manager)
-                return _observe(Administrator(port, manager, organization), Clients(port, request), changes)
-        finally:
-            installation.close()
+    with fresh_installation() as installation:
+        upstream_port, port = free_port(), free_port()
+        environment = installation.environment(port, **upstream_settings(upstream_port))
+        (key,) = json.loads(installation.command(environment, "-m", "bench.organizations", "1"))
+        owner = ("--user", OWNER, "--organization", ORGANIZATION, "--scope", "management")
+        manager = installation.command(environment, "manage.py", "create_api_key", *owner).strip()
+        request = completion_request(key)
+        directory = installation.directory
+        with (
+            start_instant(directory / "upstream", upstream_port),
+            installation.serve("gateway", environment, directory / "gateway.log") as program,
+        ):
+            first_good_answer(program, lambda: post(port, request))
+            settle(program)
+            # Where priority was asked for; the connections of the database have come up by now.
+            Priority.give_all(installation.postmaster)
+            organization = _organization(port, manager)
+            return _observe(Administrator(port, manager, organization), Clients(port, request), changes)
 
 
 def _observe(administrator: Administrator, clients: Clients, changes: int) -> Outcome:
@@ -280,18 +272,6 @@ def outcome(asked: Sequence[Asked], changes: Sequence[Changed]) -> Outcome:
         longest_dip_elsewhere_ms=elsewhere,
         change_p50_ms=statistics.median((one.answered - one.asked) * 1e3 for one in changes),
     )
-
-
-def _wait(port: int, request: Request, program: Program) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline and program.running:
-        try:
-            if post(port, request)[0] == 200:
-                return
-        except (OSError, http.client.HTTPException):
-            pass
-        time.sleep(0.1)
-    raise BenchError(f"the gateway did not start: {program.last_words()}")
 
 
 def _organization(port: int, key: str) -> str:
@@ -332,28 +312,29 @@ def markdown(result: Outcome, facts: Facts) -> str:
     )
 
 
+def report(options: argparse.Namespace, facts: Facts) -> Report:
+    """All of a run.
+
+    Raises:
+        BenchError: a step failed.
+    """
+    take_place(priority=options.priority)
+    result = measure(options.changes)
+    return Report(
+        kind="route-change",
+        text=markdown(result, facts),
+        figures=asdict(facts) | asdict(result),
+        is_full=options.changes >= CHANGES,
+        is_met=result.is_met,
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it and return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m bench.route_change", description="Change routes under load.")
+    parser = options_of_a_run("bench.route_change", "Change routes under load.")
     parser.add_argument("--changes", type=int, default=CHANGES, help="how often the route is changed")
-    parser.add_argument("--check", action="store_true", help="exit with status 1 if the bar is not met")
-    parser.add_argument("--priority", action="store_true", help="go before other programs (root, busy machines)")
-    parser.add_argument("--results", type=Path, metavar="FOLDER", help="where the results go")
     options = parser.parse_args(arguments)
-    facts = gather_facts()
-    try:
-        pin_to_load_core()
-        if options.priority:
-            Priority.take()
-        result = measure(options.changes)
-    except BenchError as error:
-        say(f"bench: {error}")
-        return 2 if isinstance(error, MissingToolError) else 1
-    text = markdown(result, facts)
-    print(text)
-    folder = options.results or (HERE if options.changes >= CHANGES else CACHE) / "results"
-    say(f"results: {save_results(folder, f'route-change-{facts.stamp}', text, asdict(facts) | asdict(result))}")
-    return 1 if options.check and not result.is_met else 0
+    return conduct(options, lambda facts: report(options, facts))
 
 
 if __name__ == "__main__":

@@ -9,23 +9,26 @@ from dataclasses import replace
 import pytest
 
 from bench.__main__ import DEFAULT_SUBJECTS, chosen, subjects
-from bench.load import lua_text, parse_wrk, wrk_script
-from bench.model import BenchError, Load, MissingToolError, Plan, Request, Result, Streams, chat_request
-from bench.report import (
+from bench.figures import (
     BARS,
     Bar,
     Run,
-    as_json,
-    markdown,
     measures,
-    notes,
     number,
     ratio,
+    verdicts,
+)
+from bench.load import lua_text, parse_wrk, wrk_script
+from bench.model import BenchError, Load, MissingToolError, Plan, Request, Result, Streams, chat_request
+from bench.report import (
+    as_json,
+    markdown,
+    notes,
     ratio_table,
     raw_table,
+    spread_table,
     table,
     verdict_table,
-    verdicts,
 )
 from bench.streams import ChunkReader, percentile
 from bench.upstream import completion, event
@@ -63,7 +66,7 @@ def result(
         name,
         name.title(),
         version="1.0",
-        loads={clients: load(clients, per_second, p50_ms) for clients in (1, 16, 64)},
+        rounds={clients: {1: load(clients, per_second, p50_ms)} for clients in (1, 16, 64)},
         streams=replace(STREAMS, first_byte_p99_ms=first_byte_ms),
         idle_mb=memory / 2,
         streams_mb=memory,
@@ -77,12 +80,18 @@ def run() -> Run:
         Plan(),
         {"processor": "two cores"},
         [
-            Result("upstream", "bare upstream", loads={n: load(n, 40_000.0, 0.1) for n in (1, 16, 64)}),
+            Result("upstream", "bare upstream", rounds={n: {1: load(n, 40_000.0, 0.1)} for n in (1, 16, 64)}),
             result("ours", 2_000.0, 1.1),
             result("litellm", 50.0, 20.1, first_byte_ms=50_000.0, memory=400.0),
             result("portkey", 500.0, 2.6, first_byte_ms=150.0),
         ],
     )
+
+
+def change(run: Run, place: int, clients: int, **fields: float) -> None:
+    """Another figure in the only load that this result has."""
+    rounds = run.results[place].rounds[clients]
+    rounds[1] = replace(rounds[1], **fields)  # type: ignore[arg-type]  # whole numbers where they belong
 
 
 def measured(run: Run, key: str, peer: str) -> float | None:
@@ -156,7 +165,7 @@ class TestRatios:
         assert measured(run, "added_p50", "litellm") == pytest.approx(1.0 / 20.0)
 
     def test_figures_with_errors_do_not_count(self, run: Run) -> None:
-        run.results[2].loads[64] = replace(run.results[2].loads[64], error_statuses=50)
+        change(run, 2, 64, error_statuses=50)
         assert measured(run, "rps_64", "litellm") is None
         assert measured(run, "rps_16", "litellm") is not None
 
@@ -166,7 +175,7 @@ class TestRatios:
         assert measured(run, "rps_64", "nginx") is None
 
     def test_latency_below_the_upstream_has_no_ratio(self, run: Run) -> None:
-        run.results[2].loads[1] = replace(run.results[2].loads[1], p50_ms=0.05)
+        change(run, 2, 1, p50_ms=0.05)
         assert measured(run, "added_p50", "litellm") is None
 
     @pytest.mark.parametrize(
@@ -191,7 +200,7 @@ class TestBars:
         assert verdicts(run)[-1].measured == "999 of 1000"
 
     def test_a_failed_peer_leaves_its_bars_open(self, run: Run) -> None:
-        run.results[2].loads.clear()
+        run.results[2].rounds.clear()
         first = verdicts(run)[0]
         assert (first.measured, first.met) == ("not measured", None)
 
@@ -210,20 +219,18 @@ class TestNotes:
         assert notes(run) == ["Litellm: prepare: npm ended with status 1", "Portkey, streams: 10 status 500"]
 
     def test_errors_and_disturbance_are_named(self, run: Run) -> None:
-        run.results[1].loads[1] = replace(
-            run.results[1].loads[1], error_statuses=14_000, subject_core_foreign=0.4, load_core_busy=0.99
-        )
+        change(run, 1, 1, error_statuses=14_000, subject_core_foreign=0.4, load_core_busy=0.99)
         errors, foreign, busy = notes(run)
         assert errors == "Ours, 1 client: 14,000 of 14,000 answers were errors: its figures do not count"
         assert "others used 40%" in foreign
         assert "load core was 99% busy" in busy
 
     def test_with_priority_others_only_took_what_was_left(self, run: Run) -> None:
-        run.results[1].loads[1] = replace(run.results[1].loads[1], subject_core_foreign=0.4, load_core_busy=0.99)
+        change(run, 1, 1, subject_core_foreign=0.4, load_core_busy=0.99)
         assert notes(replace(run, plan=replace(run.plan, priority=True))) == []
 
     def test_too_little_headroom_is_named(self, run: Run) -> None:
-        run.results[0].loads[64] = load(64, 10_000.0, 0.1)
+        run.results[0].rounds[64] = {1: load(64, 10_000.0, 0.1)}
         assert notes(run) == ["Ours: the bare upstream is only 5.0 times as quick; the load side may be the limit"]
 
 
@@ -247,6 +254,14 @@ class TestFiles:
             assert part in text
         assert "quick" in markdown(replace(run, plan=replace(run.plan, quick=True))).splitlines()[0]
 
+    def test_the_spread_has_a_row_for_whatever_is_measured_in_rounds(self, run: Run) -> None:
+        run.results[1].rounds[64][2] = load(64, 1_000.0, 1.1)
+        run.results[2].rounds[64][2] = load(64, 50.0, 20.1)
+        lines = spread_table(run).splitlines()
+        assert len(lines) == 2 + 3 + 3
+        assert re.search(r"requests/s, 64 clients +\| +20 to 40 x \| +4\.0 to 4\.0 x", spread_table(run))
+        assert spread_table(run) in markdown(run)
+
     def test_without_ours_there_are_no_ratios(self, run: Run) -> None:
         peers_only = replace(run, results=[each for each in run.results if each.name != "ours"])
         assert "ours divided by" not in markdown(peers_only)
@@ -260,6 +275,9 @@ class TestFiles:
         assert kept["ratios"]["litellm"]["rps_64"] == pytest.approx(40.0)
         assert [each["name"] for each in kept["results"]] == ["upstream", "ours", "litellm", "portkey"]
         assert kept["bars"][0]["met"] is True
+        assert kept["round_ratios"]["litellm"]["rps_64"] == [pytest.approx(40.0)]
+        ours = kept["results"][1]
+        assert ours["rounds"]["64"]["1"]["requests"] == ours["loads"]["64"]["requests"] == 14_000
 
 
 class TestChoice:
