@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from kilo_gateway.api_kinds import ApiKind
 from routing.catalog.cache import CatalogUnreadable
 from routing.catalog.index import current_index
 from routing.catalog.prices import fallback_pricing
 from routing.domain.cost import TokenCounts, cost_microdollars
+from routing.domain.estimates import Expected, with_estimates
 from routing.domain.types import CatalogModel, Pricing
+from routing.proxy.tokens import text_bytes_of_answer, usage_of_answer
 from routing.proxy.usage_writer import Usage
+
+
+def count_answer(
+    usage: Usage, *, api_kind: ApiKind, content: bytes, expected: Expected | None, catalog_snapshot_id: int
+) -> None:
+    """Note what an answer that was not streamed took.
+
+    Args:
+        expected: Of a hosted request: what counts where the answer does not tell.
+    """
+    counts = usage_of_answer(api_kind, content)
+    if expected is not None:
+        text_bytes = text_bytes_of_answer(api_kind, content) if counts.output is None else 0
+        counts = with_estimates(counts, expected, text_bytes)
+    add_costs(usage, counts, catalog_snapshot_id)
 
 
 def add_costs(usage: Usage, counts: TokenCounts, catalog_snapshot_id: int) -> None:

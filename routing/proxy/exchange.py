@@ -28,7 +28,7 @@ from routing.proxy import answer, concurrency, rate_limit, spending
 from routing.proxy.body import JsonBody
 from routing.proxy.concurrency import HeldPlaces
 from routing.proxy.connections import release_connection
-from routing.proxy.costs import add_costs
+from routing.proxy.costs import add_costs, count_answer
 from routing.proxy.hosted import hosted_upstreams
 from routing.proxy.identity import Caller, identify, is_familiar, presented_key
 from routing.proxy.lookout import requests_present
@@ -47,7 +47,6 @@ from routing.proxy.reply import Reply
 from routing.proxy.request import IncomingBody, stated_length
 from routing.proxy.request_ids import new_request_id
 from routing.proxy.streaming import ERROR_TYPES, Ending, UpstreamStream
-from routing.proxy.tokens import text_bytes_of_answer, usage_of_answer
 from routing.proxy.upstream import Answer, UpstreamBroke, UpstreamTimedOut, send
 from routing.proxy.usage_writer import Usage, writer
 from routing.resolution import Settled, settle
@@ -309,21 +308,21 @@ class Exchange:
         if response.status >= 400:
             content, headers = answer.without_secrets(content, headers, outgoing.secrets)
             return self._upstream_refused(usage, content, headers, outgoing.account)
-        if requests_present.is_alone and len(content) <= COUNT_LATER_BYTES:
+        # Nothing of this request but its content: its headers have the client's key.
+        count = partial(
+            count_answer,
+            api_kind=self.api_kind,
+            content=content,
+            expected=self._expected,
+            catalog_snapshot_id=self._catalog_snapshot_id,
+        )
+        if requests_present.is_alone and len(content) <= COUNT_LATER_BYTES and writer.keeps_up:
             # What it took is nothing that this client waits for.
-            usage.complete = partial(self._count, usage, content)
+            usage.complete = count
         else:
-            self._count(usage, content)
+            count(usage)
         self._finish()
         return Reply(response.status, headers, [content])
-
-    def _count(self, usage: Usage, content: bytes) -> None:
-        """Note what an answer that was not streamed took."""
-        counts = usage_of_answer(self.api_kind, content)
-        if self._expected is not None:
-            text_bytes = text_bytes_of_answer(self.api_kind, content) if counts.output is None else 0
-            counts = with_estimates(counts, self._expected, text_bytes)
-        add_costs(usage, counts, self._catalog_snapshot_id)
 
     def _upstream_refused(self, usage: Usage, content: bytes, headers: Mapping[str, str], account: str) -> Reply:
         """An error of the upstream: passed on as it is, but for those that are about an account and its key."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
@@ -87,10 +88,11 @@ def _too_large(limit: int) -> GatewayError:
 class IncomingBody:
     """The body of a request, read and parsed when it is asked for; or before that, while there is nothing else to do.
 
-    Whatever is found wrong with it early is told when it is asked for: the order of the checks stays what it is.
+    Whatever goes wrong early goes wrong again, and is told, when the body is asked for: the order of the checks stays
+    what it is.
     """
 
-    __slots__ = ("_api_kind", "_body", "_environ", "_error", "_length", "_raw")
+    __slots__ = ("_api_kind", "_body", "_environ", "_length", "_raw")
 
     def __init__(self, environ: Mapping[str, Any], length: int | None, api_kind: ApiKind) -> None:
         self._environ = environ
@@ -98,23 +100,18 @@ class IncomingBody:
         self._api_kind = api_kind
         self._raw: bytes | None = None
         self._body: JsonBody | None = None
-        self._error: GatewayError | None = None
 
     def read_early(self) -> None:
         """Read it if it is small; waits for whoever sends it, so not for strangers."""
         if self._length is not None and self._length <= EARLY_BYTES:
-            try:
+            with suppress(Exception):
                 self._raw = read_body(self._environ, self._length)
-            except GatewayError as error:
-                self._error = error
 
     def parse_early(self) -> None:
         """Parse what was read early, if anything was."""
-        if self._raw is not None and self._body is None and self._error is None:
-            try:
+        if self._raw is not None and self._body is None:
+            with suppress(Exception):
                 self._body = self._parsed(self._raw)
-            except GatewayError as error:
-                self._error = error
 
     def get(self) -> JsonBody:
         """All of it, parsed and checked.
@@ -122,11 +119,9 @@ class IncomingBody:
         Raises:
             GatewayError: as `read_body`, `JsonBody` and `validate` raise it.
         """
-        if self._error is not None:
-            raise self._error
+        raw, self._raw = self._raw, None
         if self._body is None:
-            raw = read_body(self._environ, self._length) if self._raw is None else self._raw
-            self._body = self._parsed(raw)
+            self._body = self._parsed(read_body(self._environ, self._length) if raw is None else raw)
         return self._body
 
     def _parsed(self, raw: bytes) -> JsonBody:

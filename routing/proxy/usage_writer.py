@@ -23,7 +23,7 @@ import psycopg
 
 from kilo_gateway.api_errors import ErrorType
 from routing.proxy import settlement
-from routing.proxy.connections import borrowed_connection, drop_dead_connections
+from routing.proxy.connections import borrowed_connection, drop_dead_connections, release_connection
 from routing.telemetry import observe
 
 log = logging.getLogger(__name__)
@@ -74,8 +74,8 @@ class Usage:
     routing_version: int | None = None
     traceparent: str = ""
     """The client's trace, for ours to be a part of."""
-    complete: Callable[[], None] | None = None
-    """Finds out what is still missing; called by whoever writes the record, once."""
+    complete: Callable[[Usage], None] | None = None
+    """Finds out what is still missing; called with the record by whoever writes it, once."""
 
 
 _COLUMNS = [field.name for field in fields(Usage) if field.name not in {"traceparent", "complete"}]
@@ -129,6 +129,11 @@ class UsageWriter:
         """How many records wait."""
         return self._queue.qsize() + len(self._unwritten)
 
+    @property
+    def keeps_up(self) -> bool:
+        """Whether what waits is written with the next batch; else it should not wait with more than it needs."""
+        return self._queue.qsize() < MAX_BATCH
+
     def flush(self) -> None:
         """Write everything handed over so far, in this thread. What comes meanwhile may wait for the next time: under
         load there is always one more, and a transaction for each would cost as much as the requests themselves.
@@ -142,6 +147,8 @@ class UsageWriter:
                 self._take()
                 waiting -= len(self._unwritten)
                 self._write_batch()
+            # Completing a record may have asked the database for an older catalog.
+            release_connection()
 
     def _start(self) -> None:
         with self._start_lock:
@@ -186,8 +193,7 @@ class UsageWriter:
             except queue.Empty:
                 return
             self._unwritten.append(usage)
-            if usage.complete is not None:
-                _complete(usage.complete)
+            _complete(usage)
 
     def _write_batch(self) -> None:
         """All of a batch or nothing of it. A batch whose commit was not confirmed may be there already: then the
@@ -204,11 +210,15 @@ class UsageWriter:
         observe(batch)
 
 
-def _complete(complete: Callable[[], None]) -> None:
+def _complete(usage: Usage) -> None:
+    complete, usage.complete = usage.complete, None
+    if complete is None:
+        return
     try:
-        complete()
+        complete(usage)
     except Exception as error:  # noqa: BLE001 - the record is written with what is known
-        log.error("What an answer took is not known (%s)", type(error).__name__)  # noqa: TRY400 - no text of clients
+        failure = type(error).__name__
+        log.error("What the answer to request %s took is not known (%s)", usage.request_id, failure)  # noqa: TRY400 - no text of clients
     # A request may be waiting for Python's lock; what is done here can wait.
     time.sleep(0)
 

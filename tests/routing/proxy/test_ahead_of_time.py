@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from django.db import connections
 from django.utils import timezone
 
 from kilo_gateway.api_errors import GatewayError
 from kilo_gateway.api_kinds import ApiKind
 from organizations.models import ApiKey
+from routing.catalog.index import forget_index
 from routing.demo import DemoUpstream
 from routing.models import UsageRecord
-from routing.proxy import exchange, identity
+from routing.proxy import costs, exchange, identity, usage_writer, views
+from routing.proxy.exchange import Exchange
 from routing.proxy.lookout import requests_present
 from routing.proxy.request import EARLY_BYTES, IncomingBody
 from routing.proxy.usage_writer import UsageWriter
@@ -82,6 +88,19 @@ class TestReading:
         assert call(CHAT, b"{", tenant.key).status == 400
         assert call(CHAT, b"{", tenant.key).status == 429
 
+    def test_what_nobody_expects_goes_wrong_in_its_turn_too(
+        self, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert read_after(tenant, 200) == 1
+
+        class Broken(Body):
+            def read(self, size: int | None = -1, /) -> bytes:
+                raise OSError
+
+        ApiKey.objects.update(revoked_at=timezone.now())
+        with counted_statements() as statements:
+            assert call(CHAT, Broken(HELLO, statements), tenant.key).status == 401
+
 
 class TestParsing:
     def incoming(self, content: bytes, *, length: int | None = None, chunked: bool = False) -> IncomingBody:
@@ -146,6 +165,44 @@ class TestCounting:
         assert usage.complete is None
         assert usage.output_tokens
 
+    def test_nothing_else_of_the_request_is_kept(
+        self, tenant: Tenant, own: UsageWriter, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its headers have the client's key."""
+        made: list[weakref.ref[Exchange]] = []
+
+        def noted(*arguments: Any) -> Exchange:
+            made.append(weakref.ref(made_now := Exchange(*arguments)))
+            return made_now
+
+        monkeypatch.setattr(views, "Exchange", noted)
+        gc.disable()
+        try:
+            assert call(CHAT, HELLO, tenant.key).status == 200
+            assert call(CHAT, b"{", tenant.key).status == 400
+            assert [exchange() for exchange in made] == [None, None]
+        finally:
+            gc.enable()
+
+    def test_while_records_cannot_be_written_it_is_not_put_off(
+        self, tenant: Tenant, own: UsageWriter, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(usage_writer, "MAX_BATCH", 2)
+        for _ in range(3):
+            assert call(CHAT, HELLO, tenant.key).status == 200
+        waiting = [own._queue.get_nowait() for _ in range(3)]
+        assert [usage.complete is None for usage in waiting] == [False, False, True]
+
+    def test_whoever_writes_keeps_no_connection(self, tenant: Tenant, own: UsageWriter) -> None:
+        def write() -> object:
+            own.flush()
+            return connections["default"].connection
+
+        assert call(CHAT, HELLO, tenant.key).status == 200
+        forget_index()
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(write).result() is None
+
     def test_a_large_answer_is_not_kept_for_it(
         self, tenant: Tenant, own: UsageWriter, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -159,10 +216,11 @@ class TestCounting:
         def fails(*_: Any) -> None:
             raise RuntimeError("of the client's text")
 
-        monkeypatch.setattr(exchange, "usage_of_answer", fails)
+        monkeypatch.setattr(costs, "usage_of_answer", fails)
         answer = call(CHAT, HELLO, tenant.key)
         own.flush()
         record = UsageRecord.objects.get(request_id=answer.headers["x-request-id"])
         assert (record.status, record.output_tokens) == (200, None)
         assert "RuntimeError" in caplog.text
+        assert str(record.request_id) in caplog.text
         assert "client's text" not in caplog.text
