@@ -19,6 +19,8 @@ BOTTOM: Final = 22
 LINES: Final = 4
 MOST_LABELS: Final = 8
 GAP: Final = 0.28
+# No amount is smaller, and of what is there would be no scale.
+LEAST: Final = 1e-9
 SPARK_WIDTH: Final = 100
 SPARK_HEIGHT: Final = 28
 
@@ -124,7 +126,7 @@ def _drawn(column: Column, place: int, count: int, scale: float, base: float, *,
 
 def _round_up(value: float) -> float:
     """The next number that is easy to read, and easy to divide by four."""
-    if value <= 0:
+    if value < LEAST:
         return float(LINES)
     magnitude = 1.0
     while magnitude * 10 <= value:

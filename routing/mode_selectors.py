@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final
 
 from organizations.models import Organization
-from organizations.modes.config import BUILT_IN_MODES, GROUPS, LIMITABLE, BuiltInMode, readable_config
-from organizations.modes.selectors import ListedMode, modes_listed
+from organizations.modes.config import BUILT_IN_MODES, GROUPS, LIMITABLE, BuiltInMode
+from organizations.modes.selectors import ListedMode
 from routing.catalog.cache import CatalogUnreadable
 from routing.domain.resolve import ROUTE_ALIASES, find_route
 from routing.domain.settings import OrganizationAuto, State, state_of
@@ -135,7 +135,7 @@ class ModesOverview:
 
 
 class ModeRoutes:
-    """The stored routes with their health, read once: one query, or three.
+    """The stored routes with their health, read once: one query, or three. Equal ones say the same of every mode.
 
     Attributes:
         health: By slug, the fallback's under a blank one; None while the catalog cannot be read.
@@ -151,6 +151,14 @@ class ModeRoutes:
             self.health = {health.slug: health for health in route_health(organization)}
         except CatalogUnreadable:
             self.health = None
+        health = None if self.health is None else (*self.health.values(),)
+        self._all = (self.state, (*self._auto.routes.items(),), self._auto.fallback_model, health)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ModeRoutes) and self._all == other._all
+
+    def __hash__(self) -> int:
+        return hash(self._all)
 
     @property
     def stored(self) -> Mapping[str, str]:
@@ -198,14 +206,8 @@ def _tools(groups: tuple[Any, ...]) -> tuple[Tool, ...]:
     return tuple(sorted(found.values(), key=lambda tool: order.get(tool.name, len(order))))
 
 
-def modes_overview(organization: Organization) -> ModesOverview:
-    """Every mode and every route. Two queries, four with providers of the organization's own.
-
-    Raises:
-        GatewayError: 409 when the stored settings are malformed.
-    """
-    routes = ModeRoutes(organization)
-    rows = modes_listed(organization.pk)
+def modes_overview(routes: ModeRoutes, rows: Sequence[ListedMode]) -> ModesOverview:
+    """Every mode and every route, by what was read of them with `modes_listed`. No query."""
     overrides = {row.slug: row for row in rows if row.slug in BUILT_IN_MODES}
     built_in = [_built_in_entry(mode, overrides.get(mode.slug), routes) for mode in BUILT_IN_MODES.values()]
     custom = [_custom_entry(row, routes) for row in rows if row.slug not in BUILT_IN_MODES]
@@ -223,10 +225,10 @@ def modes_overview(organization: Organization) -> ModesOverview:
 
 
 def _built_in_entry(mode: BuiltInMode, row: ListedMode | None, routes: ModeRoutes) -> ModeEntry:
-    name, config = (row.name, readable_config(row.config)) if row else (mode.name, mode.config)
+    name, config = (row.name, row.config) if row else (mode.name, mode.config)
     followers = tuple(routes.of(slug) for slug, followed in ROUTE_ALIASES.items() if followed == mode.slug)
     return ModeEntry(mode.slug, name, config, row, mode, routes.of(mode.slug), followers)
 
 
 def _custom_entry(row: ListedMode, routes: ModeRoutes) -> ModeEntry:
-    return ModeEntry(row.slug, row.name, readable_config(row.config), row, None, routes.of(row.slug))
+    return ModeEntry(row.slug, row.name, row.config, row, None, routes.of(row.slug))

@@ -10,13 +10,35 @@ from typing import Final
 from uuid import UUID
 
 from organizations.models import User
-from routing.usage.sums import SUMS, Group, Range, SumBy, UsageScope, total, usage_groups, usage_sums
+from routing.usage.sums import (
+    SUMS,
+    Group,
+    Range,
+    SumBy,
+    Summing,
+    SumsRead,
+    UsageScope,
+    read_sums,
+    total,
+    usage_groups,
+)
 
 # Modes are whatever clients send, so there is no telling how many there are.
 MAX_GROUPS: Final = 500
 OVERVIEW_DAYS: Final = 30
 # As long as a range of days may be.
 LONGEST_DAYS: Final = 366
+# What the tables of the page show of each mode, model or member.
+TABLE_SUMS: Final = (
+    "requests",
+    "failed_requests",
+    "unpriced_requests",
+    "input_tokens",
+    "output_tokens",
+    "hosted_cost_microdollars",
+    "byok_market_cost_microdollars",
+    "duration_ms",
+)
 
 
 class UsageBy(StrEnum):
@@ -69,7 +91,8 @@ class UsagePage:
         days: Each day of the range, those without a request too.
         totals: Of the range.
         previous: The totals of as many days before it.
-        members: Empty when it is one member's usage.
+        table: By mode, model or member.
+        counts: How many modes, models and members there are; no members when it is one member's usage.
         errors: What failed, by its kind.
     """
 
@@ -78,9 +101,8 @@ class UsagePage:
     days: list[Group]
     totals: Mapping[str, int]
     previous: Mapping[str, int]
-    modes: UsageTable
-    models: UsageTable
-    members: UsageTable
+    table: UsageTable
+    counts: Mapping[SumBy, int]
     errors: UsageTable
 
     def change(self, name: str) -> float | None:
@@ -89,8 +111,38 @@ class UsagePage:
         return (self.totals[name] - before) / before if before else None
 
 
-def usage_page(scope: UsageScope, first: date, last: date) -> UsagePage:
+@dataclass(frozen=True, slots=True)
+class UsageRead:
+    """The same as it was read: what is equal shows the same."""
+
+    first: date
+    last: date
+    by: SumBy
+    sums: SumsRead
+
+    def page(self) -> UsagePage:
+        """What was read, ready to be shown. No query."""
+        found = self.sums.groups(SumBy.DAY)
+        days = _each_day([group for group in found if group.key >= self.first], self.first, self.last)  # type: ignore[operator]  # days
+        table = _cut(self.sums.groups(self.by))
+        tables = [one.by for one in self.sums.wanted if one.by not in {SumBy.DAY, SumBy.ERROR}]
+        return UsagePage(
+            first=self.first,
+            last=self.last,
+            days=days,
+            totals=total(days),
+            previous=total(group for group in found if group.key < self.first),  # type: ignore[operator]  # as above
+            table=table,
+            counts={by: min(len(self.sums.labels(by)), MAX_GROUPS) for by in tables},
+            errors=_cut(self.sums.groups(SumBy.ERROR)),
+        )
+
+
+def usage_read(scope: UsageScope, first: date, last: date, by: SumBy = SumBy.MODE) -> UsageRead:
     """The usage of the days from `first` to `last`, both included. One query.
+
+    Args:
+        by: What the table is about: modes, models or, where it is not one member's usage, members.
 
     Raises:
         ValueError: the range ends before it begins.
@@ -100,23 +152,27 @@ def usage_page(scope: UsageScope, first: date, last: date) -> UsagePage:
     length = (last - first).days + 1
     start = date.fromordinal(max(first.toordinal() - length, 1))
     end = date.fromordinal(min(last.toordinal() + 1, date.max.toordinal()))
-    span = Range(first, end)
-    tables = [SumBy.MODE, SumBy.MODEL, SumBy.ERROR, *([] if scope.is_own else [SumBy.MEMBER])]
-    spans = {SumBy.DAY: Range(start, end), **dict.fromkeys(tables, span)}
-    sums = usage_sums(scope, spans, limit=max(MAX_GROUPS + 1, 2 * length))
-    found = sums[SumBy.DAY]
-    days = _each_day([group for group in found if group.key >= first], first, last)  # type: ignore[operator]  # days
-    return UsagePage(
-        first=first,
-        last=last,
-        days=days,
-        totals=total(days),
-        previous=total(group for group in found if group.key < first),  # type: ignore[operator]  # as above
-        modes=_cut(sums[SumBy.MODE]),
-        models=_cut(sums[SumBy.MODEL]),
-        members=_cut(sums.get(SumBy.MEMBER, [])),
-        errors=_cut(sums[SumBy.ERROR]),
+    span, most = Range(first, end), MAX_GROUPS + 1
+    tables = [SumBy.MODE, SumBy.MODEL, *([] if scope.is_own else [SumBy.MEMBER])]
+    sums = read_sums(
+        scope,
+        Summing(SumBy.DAY, Range(start, end)),
+        *(Summing(one, span, TABLE_SUMS if one is by else (), most, is_labelled=one is by) for one in tables),
+        Summing(SumBy.ERROR, span, ("requests",), most),
     )
+    return UsageRead(first, last, by, sums)
+
+
+def usage_offered(scope: UsageScope, first: date, end: date) -> SumsRead:
+    """The modes, the models, the errors and, where it is not one member's usage, the members of the days from `first`
+    to before `end`. One query, two where there are too many of them: then it is those with the most requests.
+    """
+    kinds = [SumBy.MODE, SumBy.MODEL, SumBy.ERROR, *([] if scope.is_own else [SumBy.MEMBER])]
+    span = Range(first, end)
+    offered = read_sums(scope, *(Summing(one, span, (), MAX_GROUPS + 1) for one in kinds))
+    if all(len(offered.labels(one)) <= MAX_GROUPS for one in kinds):
+        return offered
+    return read_sums(scope, *(Summing(one, span, ("requests",), MAX_GROUPS) for one in kinds))
 
 
 def usage_overview(scope: UsageScope, *, today: date | None = None) -> list[Group]:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from django.utils.timesince import timesince, timeuntil
 
-_WEEK: Final = 7 * 86_400
-_UNITS: Final = (("day", 86_400), ("hour", 3_600), ("minute", 60))
+_WEEK: Final = timedelta(days=7)
 
 
 def told_moment(at: datetime, now: datetime) -> str:
     """How long before or after `now`: "5 minutes ago", "in 2 days"."""
     is_past = at <= now
-    seconds = int(abs((now - at).total_seconds()))
-    if seconds < _WEEK:
-        distance = _short(seconds)
+    away = now - at if is_past else at - now
+    if away < _WEEK:
+        distance = _short(away)
     else:
         distance = (timesince(at, now, depth=1) if is_past else timeuntil(at, now, depth=1)).replace("\xa0", " ")
     if distance.startswith("0 "):
@@ -24,8 +23,12 @@ def told_moment(at: datetime, now: datetime) -> str:
     return f"{distance} ago" if is_past else f"in {distance}"
 
 
-def _short(seconds: int) -> str:
+def _short(away: timedelta) -> str:
     """Less than a week, in the largest unit that fits; it needs no calendar."""
-    name, size = next((unit for unit in _UNITS if seconds >= unit[1]), _UNITS[-1])
-    count = seconds // size
-    return f"{count} {name}{'s' * (count != 1)}"
+    if away.days:
+        return _counted(away.days, "day")
+    return _counted(away.seconds // 3600, "hour") if away.seconds >= 3600 else _counted(away.seconds // 60, "minute")
+
+
+def _counted(count: int, name: str) -> str:
+    return f"{count} {name}" if count == 1 else f"{count} {name}s"

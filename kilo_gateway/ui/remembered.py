@@ -205,6 +205,9 @@ def _new_key_maker(kind: type) -> Callable[[Any], Hashable] | None:
         return None
     if issubclass(kind, Promise):
         return _key_of_promise
+    # A named tuple; one of a class without `__slots__` may hold more than its items.
+    if issubclass(kind, tuple) and not kind.__dictoffset__:
+        return key_of
     # What is not frozen, or is derived from a dataclass without being one, may hold more than the fields.
     if is_dataclass(kind) and "__dataclass_params__" in vars(kind) and _is_frozen(kind):
         names = [field.name for field in fields(kind)]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Final
+import json
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import QuerySet, TextField
+from django.db.models.functions import Cast
 from django.http import Http404
 
 from kilo_gateway.fixed_query import FixedQuery
@@ -19,27 +20,35 @@ def modes_of(organization_id: UUID) -> list[CustomMode]:
     return list(CustomMode.objects.filter(organization_id=organization_id).order_by("created_at", "slug"))
 
 
-@dataclass(frozen=True, slots=True)
-class ListedMode:
-    """A stored mode without who made it and when."""
+class ListedMode(NamedTuple):
+    """A stored mode without who made it and when; id and config as texts, which are quickly read and compared."""
 
-    pk: UUID
+    pk_text: str
     slug: str
     name: str
-    config: Any
+    config_text: str
+
+    @property
+    def pk(self) -> UUID:
+        return UUID(self.pk_text)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Parsed anew each time."""
+        return readable_config(json.loads(self.config_text))
 
 
 def _listed(organization_id: UUID) -> QuerySet[CustomMode, tuple[Any, ...]]:
     rows = CustomMode.objects.filter(organization_id=organization_id).order_by("created_at", "slug")
-    return rows.values_list("pk", "slug", "name", "config")
+    return rows.values_list(Cast("pk", TextField()), "slug", "name", Cast("config", TextField()))
 
 
 _LISTED: Final = FixedQuery(_listed, UUID(int=1))
 
 
-def modes_listed(organization_id: UUID) -> list[ListedMode]:
+def modes_listed(organization_id: UUID) -> tuple[ListedMode, ...]:
     """The same in the same order, and less of them. One query."""
-    return [ListedMode(*row) for row in _LISTED.rows(organization_id)]
+    return tuple(map(ListedMode._make, _LISTED.rows(organization_id)))
 
 
 def mode_or_404(organization_id: UUID, mode_id: UUID) -> CustomMode:

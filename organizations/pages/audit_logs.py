@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from django import forms
 from django.http import Http404, HttpResponse
+from django.template.loader import render_to_string
+from django.utils.safestring import SafeString
 
+from kilo_gateway.ui.drawn import Drawn
 from kilo_gateway.ui.links import with_query
+from kilo_gateway.ui.remembered import remembered
 from organizations.audit_changes import Changed, changed_fields
-from organizations.audit_selectors import AuditFilter, ListedRow, audit_entry, audit_list, id_or_email
+from organizations.audit_selectors import AuditFilter, ChainHead, ListedRow, audit_entry, audit_list, id_or_email
 from organizations.models import AuditAction, AuditLog, Via
 from organizations.pages.date_range import FROM, TO, DateRangeForm
 from organizations.pages.frame import Page, PageRequest, organization_page
@@ -22,8 +26,10 @@ from organizations.people_selectors import addresses_of
 from organizations.permissions import Ability
 
 RESULTS: Final = "audit-log"
-PART: Final = {RESULTS: "audit_logs/list.html"}
+PART: Final = {RESULTS: "audit_logs/part.html"}
 MAX_SEQUENCE: Final = 10**18
+# Newest pages of organizations, each about a tenth of a megabyte.
+KEPT: Final = 16
 # By the first word of an action: what they are about, and how one of them begins. Others are in no organization's log.
 GROUPS: Final[Mapping[str, tuple[str, str]]] = {
     "organization_auto": ("Organization Auto", "Organization Auto"),
@@ -114,33 +120,82 @@ class Day:
     entries: list[Entry]
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """All that the list shows, or that its links say."""
+
+    path: str
+    export_path: str
+    rows: tuple[ListedRow, ...]
+    head: ChainHead
+    today: date
+    asked: tuple[tuple[str, str], ...] = ()
+    exported: tuple[tuple[str, str], ...] = ()
+    next_cursor: int | None = None
+    is_newest: bool = True
+
+
 @organization_page("audit-logs", methods=("GET",), requires=Ability.READ_AUDIT_LOG)
 def audit_logs(request: PageRequest, page: Page) -> HttpResponse:
     """The log, newest first, a hundred rows a page. Five queries at most, two for the newest."""
-    form = AuditForm(request.GET)
-    wanted = form.wanted()
+    form = AuditForm(request.GET) if request.GET.keys() - {"cursor"} else None
     cursor = _cursor(request.GET.get("cursor", ""))
-    found = audit_list(page.organization.pk, wanted, cursor=cursor)
-    path = page.url("audit-logs")
-    kept = {name: value for name, value in request.GET.dict().items() if name in form.fields and value}
+    found = audit_list(page.organization.pk, form.wanted() if form else AuditFilter(), cursor=cursor)
+    asked = {name: value for name, value in request.GET.dict().items() if form and name in form.fields and value}
+    listing = Listing(
+        path=page.url("audit-logs"),
+        export_path=page.url("api-audit-export"),
+        rows=tuple(found.rows),
+        head=found.head,
+        today=datetime.now(UTC).date(),
+        asked=(*asked.items(),),
+        exported=(*_exported(form, asked).items(),) if form else (),
+        next_cursor=found.next_cursor,
+        is_newest=cursor is None,
+    )
+    # What is searched for may be anything, and nobody searches for the same again and again.
+    drawn = _kept(listing) if form is None and cursor is None else _drawn(listing)
+    context: dict[str, Any] = {"list": drawn}
+    if request.htmx.target != RESULTS:
+        actors = tuple(addresses_of(page.organization.pk))
+        context["filter"] = _filter(listing.path, actors, form) if form else _empty_filter(listing.path, actors)
+    is_refused = form is not None and bool(form.errors)
+    return page.render("audit_logs/page.html", context, partials=PART, status=422 if is_refused else None)
+
+
+Actors: TypeAlias = tuple[tuple[str, str], ...]
+
+
+@remembered
+def _empty_filter(path: str, actors: Actors) -> SafeString:
+    return _filter(path, actors, AuditForm({}))
+
+
+def _filter(path: str, actors: Actors, form: AuditForm) -> SafeString:
+    return render_to_string("audit_logs/filter.html", {"path": path, "actors": actors, "form": form})
+
+
+def _drawn(listing: Listing) -> Drawn:
+    path, asked, cursor = listing.path, dict(listing.asked), listing.next_cursor
     context = {
-        "form": form,
         "path": path,
-        "days": list(_by_day(found.rows, path)),
-        "count": len(found.rows),
-        "head": found.head,
-        "head_rows": f"{found.head.sequence:,}",
-        "is_narrowed": bool(kept),
+        "days": list(_by_day(listing.rows, path, listing.today)),
+        "head": listing.head,
+        "head_rows": f"{listing.head.sequence:,}",
+        "is_narrowed": bool(asked),
         "exports": [
-            (kind.upper(), with_query(page.url("api-audit-export"), _exported(form, kept), format=kind))
+            (kind.upper(), with_query(listing.export_path, dict(listing.exported), format=kind))
             for kind in ("csv", "jsonl")
         ],
-        "newest": with_query(path, kept) if cursor is not None else "",
-        "older": with_query(path, kept, cursor=found.next_cursor) if found.next_cursor is not None else "",
+        "newest": "" if listing.is_newest else with_query(path, asked),
+        "older": "" if cursor is None else with_query(path, asked, cursor=cursor),
     }
-    if request.htmx.target != RESULTS:
-        context["actors"] = tuple(addresses_of(page.organization.pk))
-    return page.render("audit_logs/page.html", context, partials=PART, status=422 if form.errors else None)
+    return Drawn.of(render_to_string("audit_logs/list.html", context))
+
+
+@lru_cache(maxsize=KEPT)
+def _kept(listing: Listing) -> Drawn:
+    return _drawn(listing)
 
 
 @organization_page("audit-logs", methods=("GET",), requires=Ability.READ_AUDIT_LOG)
@@ -181,8 +236,7 @@ def _exported(form: AuditForm, kept: Mapping[str, str]) -> dict[str, str]:
     return {**kept, **{name: moment.isoformat() for name, moment in ends.items() if moment is not None}}
 
 
-def _by_day(rows: Iterable[ListedRow], path: str) -> Iterable[Day]:
-    today = datetime.now(UTC).date()
+def _by_day(rows: Iterable[ListedRow], path: str, today: date) -> Iterable[Day]:
     names = {today: "Today, ", today - timedelta(days=1): "Yesterday, "}
     for day, of_day in groupby(rows, key=lambda row: row.created_at.astimezone(UTC).date()):
         yield Day(day, f"{names.get(day, '')}{day:%A} {day.day} {day:%B %Y}", [_entry(row, path) for row in of_day])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, wraps
+from functools import cached_property, lru_cache, wraps
 from typing import Any, Concatenate, Final, ParamSpec, cast
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import render, resolve_url
+from django.shortcuts import resolve_url
 from django.urls import reverse
 from django_htmx.http import HttpResponseClientRedirect, HttpResponseLocation
 from django_htmx.middleware import HtmxDetails
@@ -26,10 +26,11 @@ from django_htmx.middleware import HtmxDetails
 from kilo_gateway.addresses import client_address
 from kilo_gateway.api_errors import GatewayError, method_not_allowed
 from kilo_gateway.error_pages import error_page
+from kilo_gateway.ui.drawn import page_body
 from organizations.acting import Acting
 from organizations.audit import Actor
 from organizations.models import Membership, Organization, Plan, User, Via
-from organizations.pages.navigation import Choice, Entry, navigation, organization_path
+from organizations.pages.navigation import Menus
 from organizations.permissions import Ability, may, reason
 from organizations.refusals import role_required
 from organizations.release_toggle import release_toggle
@@ -168,22 +169,22 @@ class Page:
         """Whether the page lies above another one."""
         return self._target == OVERLAY
 
-    @cached_property
-    def organizations(self) -> tuple[Choice, ...]:
-        """Those that the person belongs to."""
-        return tuple(
-            Choice(
-                row.organization.name,
-                row.get_role_display(),
-                organization_path(row.organization_id),
-                row.organization_id == self.organization.pk,
-            )
-            for row in self.memberships
+    @property
+    def menus(self) -> Menus:
+        """What stands beside the page, all of which is known by now."""
+        user, organization = self.user, self.organization
+        return Menus(
+            organization_id=organization.pk,
+            organization_name=organization.name,
+            plan=organization.plan,
+            section=self.section,
+            memberships=tuple([(row.organization.name, row.role, row.organization_id) for row in self.memberships]),
+            user_id=user.pk,
+            user_name=user.name,
+            email=user.email,
+            role=self.role,
+            is_staff=user.is_staff,
         )
-
-    @cached_property
-    def navigation(self) -> tuple[tuple[str, tuple[Entry, ...]], ...]:
-        return navigation(self.organization.pk, self.section)
 
     @property
     def seen_version(self) -> int:
@@ -197,6 +198,8 @@ class Page:
 
     def url(self, name: str, **arguments: object) -> str:
         """The address of a page of this organization."""
+        if not arguments:
+            return _address(name, self.organization.pk)
         return reverse(name, kwargs={"organization_id": self.organization.pk, **arguments})
 
     # ------------------------------------------------------------ doing
@@ -259,13 +262,14 @@ class Page:
         """The template as the browser wants it; after a post that means: it was refused, with `self.status`.
 
         Args:
+            context: What is `Drawn` in it is put in at the end.
             partials: Templates that stand for a part of this page alone, by the id of the element that they fill.
             status: For a post that was done and shows something instead of leading on.
         """
         chosen = (partials or {}).get(self._target) or template
         given = {"page": self, "layout": LAYOUTS.get(self._target, WHOLE_PAGE), **(context or {})}
         code = status or (self.status if self.request.method == "POST" else 200)
-        return render(self.request, chosen, given, status=code)
+        return HttpResponse(page_body(chosen, given, self.request), status=code)
 
     def done(self, message: str, *, to: str) -> HttpResponse:
         """After a change: the page `to`, which says the message once. It is a redirect, or replaces the main part."""
@@ -313,6 +317,11 @@ def _shown(bound: forms.BoundField, value: object) -> str:
     if isinstance(value, (list, tuple, set)):
         return ", ".join(str(choices.get(one, one)) for one in value)
     return str(choices.get(value, "" if value is None else value))
+
+
+@lru_cache(maxsize=4096)
+def _address(name: str, organization_id: UUID) -> str:
+    return reverse(name, kwargs={"organization_id": organization_id})
 
 
 # ---------------------------------------------------------------- the wrapper

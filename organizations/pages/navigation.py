@@ -1,10 +1,12 @@
-"""The entries of the navigation."""
+"""The entries of the navigation, and what else stands beside a page."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
+
+from organizations.models import Plan, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +72,43 @@ def navigation(organization_id: UUID, current: str) -> tuple[tuple[str, tuple[En
         (title, tuple(Entry(key, label, icon, start + rest, key == current) for key, label, icon, rest in entries))
         for title, entries in SECTIONS
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Menus:
+    """All that stands beside the pages of an organization: where else one can go, and who one is.
+
+    Attributes:
+        memberships: Name, role and id of each organization that the person belongs to.
+    """
+
+    organization_id: UUID
+    organization_name: str
+    plan: str
+    section: str
+    memberships: tuple[tuple[str, str, UUID], ...]
+    user_id: UUID
+    user_name: str
+    email: str
+    role: str
+    is_staff: bool
+
+    @property
+    def plan_told(self) -> str:
+        return str(Plan(self.plan).label)
+
+    @property
+    def role_told(self) -> str:
+        return str(Role(self.role).label)
+
+    @property
+    def organizations(self) -> tuple[Choice, ...]:
+        """Those that the person belongs to."""
+        return tuple(
+            Choice(name, str(Role(role).label), organization_path(pk), pk == self.organization_id)
+            for name, role, pk in self.memberships
+        )
+
+    @property
+    def navigation(self) -> tuple[tuple[str, tuple[Entry, ...]], ...]:
+        return navigation(self.organization_id, self.section)

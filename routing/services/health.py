@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from django.db import transaction
 from django.db.models import QuerySet
@@ -21,10 +21,10 @@ from routing.domain.types import (
     AUTO_PREFIX,
     CUSTOM_PREFIX,
     CatalogModel,
+    NoTrace,
     Refusal,
     TargetKind,
     TierTable,
-    Trace,
     World,
 )
 from routing.models import BrokenRoute
@@ -33,8 +33,7 @@ from routing.selectors import Offer, routing_inputs
 FALLBACK = "fallback"
 
 
-@dataclass(frozen=True, slots=True)
-class RouteHealth:
+class RouteHealth(NamedTuple):
     """One stored route or, with a blank slug, the fallback; `reason` is blank while it validates."""
 
     slug: str
@@ -104,12 +103,13 @@ class _Checker:
         self._world = World(catalog, providers, tiers)
         self._credentials, self._providers = credentials, providers
         self._opened: dict[str, Unusable | None] = {}
+        self._trace = NoTrace()
 
     def check(self, slug: str, target: str) -> RouteHealth:
         """What a request in this mode would be told; a tier is asked for in every API, as it may differ."""
         is_tier = target.strip().lower().startswith(AUTO_PREFIX)
         for kind in ApiKind if is_tier else (None,):
-            result = validate_target(target, self._owner, self._world, mode=slug, api_kind=kind, trace=Trace())
+            result = validate_target(target, self._owner, self._world, mode=slug, api_kind=kind, trace=self._trace)
             if isinstance(result, Refusal):
                 return RouteHealth(slug, target, result.message, result.code.value)
             if (found := self._unusable(result)) is not None:

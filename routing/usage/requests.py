@@ -13,7 +13,8 @@ from types import MappingProxyType
 from typing import Any, Final, cast
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import CharField, QuerySet
+from django.db.models.functions import Cast
 
 from kilo_gateway.fixed_query import FixedQuery
 from kilo_gateway.newest_first import Log, Page, Position
@@ -71,13 +72,13 @@ class RequestPage:
     A page may have fewer rows than fit, even none, and still an older one: then enough was looked through for one page.
 
     Attributes:
-        emails: Of the persons in the rows who still exist.
+        emails: Of the persons in the rows who still exist, by their ids as text.
         older: The cursor of the next page; empty at the end.
         newer: The cursor of the page before; empty at the beginning.
     """
 
     rows: list[UsageRecord]
-    emails: Mapping[UUID, str]
+    emails: Mapping[str, str]
     older: str
     newer: str
 
@@ -90,7 +91,7 @@ def usage_requests(
     after: str = "",
     size: int = PAGE,
     fields: Sequence[str] = (),
-    known: Mapping[UUID, str] = MappingProxyType({}),
+    known: Mapping[str, str] = MappingProxyType({}),
 ) -> RequestPage:
     """The newest wanted requests, or those next to a cursor: older ones with `before`, newer ones with `after`.
 
@@ -98,8 +99,8 @@ def usage_requests(
 
     Args:
         fields: What of the records is needed beside their place; nothing said, all of it. Then the rows have just
-            that, and are made in a fraction of the time.
-        known: Addresses of persons, blank for one who is gone. Only those of others are read.
+            that, ids perhaps as text, and are made in a fraction of the time.
+        known: Addresses of persons, by their ids as text, blank for one who is gone. Only those of others are read.
     """
     needed = (*_PLACE, *fields) if fields else ()
     start, end = _position(before), _position(after)
@@ -113,9 +114,10 @@ def usage_requests(
         if needed:
             matches = cast("QuerySet[UsageRecord]", matches.values_list(*needed, named=True))
         page = _page(Log(matches, None if wanted.has_index else rows), size, start, end)
-    persons = {row.user_id for row in page.rows}
-    others = persons - known.keys()
-    found = {**known, **(person_emails(others) if others else {})}
+    persons = {str(row.user_id) for row in page.rows}
+    others = [UUID(person) for person in persons - known.keys()]
+    read = {str(person): email for person, email in person_emails(others).items()} if others else {}
+    found = {**known, **read}
     emails = {person: found[person] for person in persons if found.get(person)}
     return RequestPage(page.rows, emails, older=_cursor(page.older), newer=_cursor(page.newer))
 
@@ -126,7 +128,9 @@ def _newest(size: int, needed: tuple[str, ...]) -> FixedQuery:
 
     def described(organization_id: UUID, since: datetime, until: datetime) -> QuerySet[UsageRecord, tuple[Any, ...]]:
         rows = _of(UsageScope(organization_id), RequestFilter(since=since, until=until))
-        return rows.order_by("-created_at", "-pk").values_list(*needed)[: size + 1]
+        # As text: to make an object of each id takes as long as to read the rest.
+        columns = [Cast(name, CharField()) if name in {"request_id", "user_id"} else name for name in needed]
+        return rows.order_by("-created_at", "-pk").values_list(*columns)[: size + 1]
 
     return FixedQuery(described, UUID(int=1), _EPOCH, _EPOCH + _MICROSECOND)
 

@@ -6,15 +6,15 @@ inside a day is read from the records themselves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
-from django.db import connection
-
+from kilo_gateway.fixed_query import preparing_cursor
 from organizations.models import Membership
 from organizations.permissions import Ability, may
 from routing.models import Installation, UsageGrain
@@ -179,52 +179,97 @@ def _start_of(day: date) -> datetime:
     return datetime.combine(day, time.min, UTC)
 
 
+@dataclass(frozen=True, slots=True)
+class Summing:
+    """What is summed up, and of what range.
+
+    Attributes:
+        names: The sums that are needed; with none of them it is only read which groups there are.
+        limit: So many groups at most: those with the most requests, of days and without sums the first.
+        is_labelled: Whether it matters who the members are.
+    """
+
+    by: SumBy
+    span: Range
+    names: tuple[str, ...] = SUMS
+    limit: int | None = None
+    is_labelled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SumsRead:
+    """Sums as they were read, a text for each `Summing`: the same texts are the same sums."""
+
+    wanted: tuple[Summing, ...]
+    texts: tuple[str, ...]
+
+    def groups(self, by: SumBy) -> list[Group]:
+        """Days in their order, other groups with the most requests first."""
+        names, key_of = self.wanted[self._place(by)].names, _KEY_TYPES[by]
+        return [
+            Group(key_of(key), dict(zip(names, map(int, sums.split()), strict=True)), label)
+            for key, label, sums in self._rows(by)
+        ]
+
+    def labels(self, by: SumBy) -> dict[str, str]:
+        """The groups that there are, by their keys as text, and as `Group.label` who it is."""
+        return {key: label for key, label, *_ in self._rows(by)}
+
+    def _rows(self, by: SumBy) -> list[list[str]]:
+        rows: list[list[str]] = json.loads(self.texts[self._place(by)])
+        return rows
+
+    def _place(self, by: SumBy) -> int:
+        return next(place for place, summing in enumerate(self.wanted) if summing.by is by)
+
+
 def usage_groups(scope: UsageScope, by: SumBy, span: Range, *, limit: int | None = None) -> list[Group]:
     """Days in their order, other groups with the most requests first. One query.
 
     Errors are only those that failed, or ended with an error after they had begun.
     """
-    return usage_sums(scope, {by: span}, limit=limit)[by]
+    return read_sums(scope, Summing(by, span, limit=limit)).groups(by)
 
 
-def usage_sums(
-    scope: UsageScope, spans: Mapping[SumBy, Range], *, limit: int | None = None, names: Sequence[str] = SUMS
-) -> dict[SumBy, list[Group]]:
-    """The same by several things at once, each of its own range: still one query.
-
-    Args:
-        names: The sums that are needed, at least one.
-    """
-    parts, parameters = [], []
-    for by, span in spans.items():
-        sql, values = _grouped(scope, by, span, limit, names)
-        parts.append(sql)
+def read_sums(scope: UsageScope, *wanted: Summing) -> SumsRead:
+    """Several sums at once, each of its own range. One query."""
+    statements, parameters = [], []
+    for place, summing in enumerate(wanted):
+        sql, values = (_summed if summing.names else _listed)(scope, summing)
+        statements.append(f"SELECT {place} AS place, ({sql})::text")
         parameters += values
-    statement = parts[0] if len(parts) == 1 else f"({') UNION ALL ('.join(parts)}) ORDER BY place"
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-        rows = cursor.fetchall()
-    found: dict[SumBy, list[Group]] = {by: [] for by in spans}
-    for name, _, key, label, *sums in rows:
-        by = SumBy(name)
-        found[by].append(Group(_KEY_TYPES[by](key), dict(zip(names, map(int, sums), strict=True)), label or ""))
-    return found
+    with preparing_cursor() as cursor:
+        cursor.execute(f"{' UNION ALL '.join(statements)} ORDER BY place", parameters)
+        return SumsRead(wanted, tuple([text for _, text in cursor.fetchall()]))
 
 
-def _grouped(
-    scope: UsageScope, by: SumBy, span: Range, limit: int | None, names: Sequence[str]
-) -> tuple[str, list[Any]]:
-    """Each group with its place among them; a person with his address."""
-    source, parameters = _source(scope, by, span)
-    # As text, which becomes numbers faster than decimals do.
-    columns = ", ".join(f"sum({name})::text" for name in names)
-    order = "key" if by is SumBy.DAY else "sum(requests) DESC, key"
-    label = "(SELECT email FROM organizations_user WHERE id = key)" if by is SumBy.MEMBER else "''"
+def _summed(scope: UsageScope, summing: Summing) -> tuple[str, list[Any]]:
+    # The sums as one text, which is read faster than many numbers are.
+    sums = ", ".join(f"sum({name})" for name in summing.names)
+    order = "key" if summing.by is SumBy.DAY else "most DESC, key"
+    source, parameters = _source(scope, summing.by, summing.span)
     sql = (
-        f"SELECT '{by.value}', row_number() OVER (ORDER BY {order}) AS place, key::text, {label}, {columns} "  # noqa: S608 - our names
-        f"FROM ({source}) AS parts GROUP BY key ORDER BY place LIMIT %s"
+        f"SELECT coalesce(json_agg(json_build_array(key, {_label(summing)}, sums) ORDER BY {order}), '[]') "  # noqa: S608 - our names
+        f"FROM (SELECT key, sum(requests) AS most, concat_ws(' ', {sums}) AS sums "
+        f"FROM ({source}) AS parts GROUP BY key ORDER BY {order} LIMIT %s) AS groups"
     )
-    return sql, [*parameters, limit]
+    return sql, [*parameters, summing.limit]
+
+
+def _listed(scope: UsageScope, summing: Summing) -> tuple[str, list[Any]]:
+    """Without the sums it can be read from an index alone."""
+    source, parameters = _source(scope, summing.by, summing.span)
+    sql = (
+        f"SELECT coalesce(json_agg(json_build_array(key, {_label(summing)}) ORDER BY key), '[]') "  # noqa: S608 - our names
+        f"FROM (SELECT DISTINCT key FROM ({source}) AS parts ORDER BY key LIMIT %s) AS groups"
+    )
+    return sql, [*parameters, summing.limit]
+
+
+def _label(summing: Summing) -> str:
+    if summing.by is not SumBy.MEMBER or not summing.is_labelled:
+        return "''"
+    return "coalesce((SELECT email FROM organizations_user WHERE id = key), '')"
 
 
 def _source(scope: UsageScope, by: SumBy, span: Range) -> tuple[str, list[Any]]:

@@ -27,6 +27,7 @@ class TestBars:
     def test_nothing(self) -> None:
         assert bar_chart([]).columns == ()
         assert bar_chart([Column("Mon", (0,), "none")]).columns[0].bars == ()
+        assert bar_chart([Column("Mon", (5e-324,), "next to none")]).lines[-1].label == "4"
 
     @given(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=40))
     def test_all_is_inside(self, rows: list[tuple[Decimal, Decimal]]) -> None:

@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from django.db import DataError, connection
+from django.db import DataError, connection, transaction
 from django.db.models import QuerySet
+from django.test.utils import CaptureQueriesContext
 
-from kilo_gateway.fixed_query import FixedQuery, columns_of
+from kilo_gateway.fixed_query import FixedQuery, columns_of, preparing_cursor
 from organizations.models import Organization, Plan
 
 pytestmark = pytest.mark.django_db
@@ -40,6 +41,31 @@ class TestFixedQuery:
         query = FixedQuery(lambda _: Organization.objects.values_list("name"), "an example")
         with pytest.raises(ValueError, match="not among"):
             query.rows("One")
+
+
+class TestPreparingCursor:
+    def test_what_comes_again_is_prepared(self) -> None:
+        query = FixedQuery(lambda name: _named(name).values_list("name"), "an example")
+        Organization.objects.create(name="One", plan=Plan.TEAMS)
+        for _ in range(7):
+            assert query.rows("One") == [("One",)]
+            assert query.rows("Two") == []
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT statement FROM pg_prepared_statements WHERE statement LIKE '%organization%'")
+            prepared = [statement for (statement,) in cursor.fetchall()]
+        assert len(prepared) == 1
+        assert "$1" in prepared[0]
+        assert "One" not in prepared[0]
+
+    def test_what_is_wrong_is_an_error_of_djangos(self) -> None:
+        with pytest.raises(DataError), transaction.atomic(), preparing_cursor() as cursor:
+            cursor.execute("SELECT 1 / %s", [0])
+
+    def test_what_is_logged_can_be_run_again(self) -> None:
+        query = FixedQuery(lambda name: _named(name).values_list("name"), "an example")
+        with CaptureQueriesContext(connection) as captured:
+            query.rows("One")
+        assert "'One'" in captured[0]["sql"]
 
 
 class TestMoments:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from django import forms
@@ -48,6 +48,15 @@ class Apart:
 
 class Heir(Row):
     """It could hold anything."""
+
+
+class Pair(NamedTuple):
+    one: object
+    two: object = ""
+
+
+class HeirOfPair(Pair):
+    """So could this."""
 
 
 class Letter(StrEnum):
@@ -93,6 +102,9 @@ def test_markup_is_not_taken_for_a_text_that_looks_like_it() -> None:
         ("<b>", mark_safe("<b>")),
         ("a", Letter.A),
         (("a", "b"), ["a", "b"]),
+        (("a", "b"), Pair("a", "b")),
+        (Pair("a"), Pair("a", None)),
+        (Pair(1), Pair(True)),
         ({"a": "b"}, ("a", "b")),
         (Quiet("a", "one organization's"), Quiet("a", "another's")),
         (Row("a"), Apart("a")),
@@ -138,6 +150,8 @@ def test_a_list_is_kept_as_it_was() -> None:
     [
         Changing("x"),
         Heir("x"),
+        HeirOfPair("x"),
+        Pair(Organization(name="a row")),
         Organization(name="a row"),
         Row("x", Organization(name="a row")),
         Row("x", (Organization(name="a row"),)),
@@ -145,7 +159,18 @@ def test_a_list_is_kept_as_it_was() -> None:
         Row("x", {"a": Organization(name="a row")}),
         object(),
     ],
-    ids=["changing", "heir", "model", "model-inside", "in-a-tuple", "in-a-list", "in-a-dictionary", "object"],
+    ids=[
+        "changing",
+        "heir",
+        "heir-of-a-tuple",
+        "in-a-named-tuple",
+        "model",
+        "model-inside",
+        "in-a-tuple",
+        "in-a-list",
+        "in-a-dictionary",
+        "object",
+    ],
 )
 def test_what_may_hold_more_than_it_shows_is_refused(value: object) -> None:
     for tag in ('{% part "partials/icon.html" name=value %}', '{% parts "partials/icon.html" rows %}'):

@@ -15,6 +15,7 @@ from django import template
 from django.forms import BoundField, CheckboxInput, DateInput, RadioSelect, Select
 from django.forms.renderers import get_default_renderer
 from django.forms.utils import flatatt
+from django.template.defaulttags import CsrfTokenNode
 from django.template.loader import get_template
 from django.utils.safestring import SafeString
 
@@ -47,12 +48,27 @@ def _rendered(name: str, given: dict[str, Any]) -> SafeString:
 @register.simple_tag
 def part(template_name: str, **given: Any) -> SafeString:
     """A template with these values and nothing else of the page; made once, and again only for other values. What it
-    says may depend on nothing else: not on the time, and it has no form.
+    says may depend on nothing else: not on the time, and it has no form that is posted (`form_part` has).
 
     Raises:
         TypeError: a value may hold more than it shows, such as a row of the database.
     """
     return _part(template_name, **given)
+
+
+# Stands for the token of a form in what is around it.
+_TOKEN: Final = SafeString("<token/>")
+
+
+@register.simple_tag(takes_context=True)
+def form_part(context: template.Context, template_name: str, **given: Any) -> SafeString:
+    """A part with a form, whose token is this answer's own: `{{ token }}`, once, where Django's tag would stand.
+
+    Raises:
+        TypeError: as `part`.
+    """
+    before, _, after = _part(template_name, token=_TOKEN, **given).partition(_TOKEN)
+    return SafeString(f"{before}{CsrfTokenNode().render(context)}{after}")
 
 
 @register.simple_tag

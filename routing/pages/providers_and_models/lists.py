@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Final
 
-from django.utils.safestring import SafeString
-
-from kilo_gateway.ui.templatetags.ui import parts
 from routing.catalog.index import CatalogProvider
 from routing.domain.policy import policy_in_force
 from routing.domain.settings import RoutingSettings
@@ -19,7 +16,6 @@ from routing.pages.providers_and_models.forms import FilterForm, Narrowing
 from routing.pages.providers_and_models.rows import ModelRow, ProviderRow, Rows
 from routing.pages.wording import UNKNOWN
 
-# Each with its rows as they are drawn, which are about half a megabyte.
 KEPT: Final = 8
 NO_PROVIDER = "no allowed provider"
 ROUTER = "refused under a policy"
@@ -52,27 +48,14 @@ class Listed:
 class Lists:
     """Both lists, and the words with which the form says what it showed. Shared by all threads, as `Rows` is."""
 
+    rows: Rows
     models: tuple[Listed, ...]
     providers: tuple[Listed, ...]
-    stored: Policy
+    draft: Draft
 
-    def drawn(self, *, editable: bool) -> tuple[SafeString, SafeString]:
-        """The rows of both tables, for whoever may change them or not."""
-        return self._editable if editable else self._readable
-
-    @cached_property
-    def _editable(self) -> tuple[SafeString, SafeString]:
-        return self._drawn(editable=True)
-
-    @cached_property
-    def _readable(self) -> tuple[SafeString, SafeString]:
-        return self._drawn(editable=False)
-
-    def _drawn(self, *, editable: bool) -> tuple[SafeString, SafeString]:
-        return (
-            parts("providers_and_models/model_row.html", self.models, editable=editable),
-            parts("providers_and_models/provider_row.html", self.providers, editable=editable),
-        )
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return self.rows.modalities
 
     @cached_property
     def shown_models(self) -> str:
@@ -88,7 +71,7 @@ class Lists:
 
     @property
     def were_allowed(self) -> str:
-        stored = self.stored.allowed
+        stored = self.draft.stored.allowed
         return "*" if stored is None else " ".join(stored)
 
     @cached_property
@@ -118,15 +101,15 @@ class Lists:
         return sum(one.is_allowed for one in self.providers)
 
 
-def lists_of(rows: Rows, draft: Draft, filters: FilterForm) -> Lists:
+def lists_of(rows: Rows, draft: Draft, filters: FilterForm | None = None) -> Lists:
     """All rows of the catalog, and those that the policy names and the catalog does not."""
-    return _lists(rows, draft.stored, draft.policy, filters.narrowing)
+    return _lists(rows, draft.stored, draft.policy, filters.narrowing if filters else Narrowing(()))
 
 
 @lru_cache(maxsize=KEPT)
 def _lists(rows: Rows, stored: Policy, policy: Policy, narrowing: Narrowing) -> Lists:
     models, providers = _models(rows, stored, policy, narrowing), _providers(rows, stored, policy, narrowing)
-    return Lists(tuple(models), tuple(providers), stored)
+    return Lists(rows, tuple(models), tuple(providers), Draft(stored, policy))
 
 
 def _models(rows: Rows, stored: Policy, policy: Policy, narrowing: Narrowing) -> Iterator[Listed]:

@@ -16,6 +16,7 @@ from routing.pages.providers_and_models.draft import Draft, Policy, posted_draft
 from routing.pages.providers_and_models.forms import FilterForm
 from routing.pages.providers_and_models.lists import lists_of
 from routing.pages.providers_and_models.rows import Rows, rows_of
+from routing.pages.providers_and_models.section import Around, section, unfiltered_section
 from routing.pages.providers_and_models.spending import gauges_of
 from routing.pages.providers_and_models.standing import SECTION, Standing
 from routing.pages.targets import offered
@@ -23,7 +24,6 @@ from routing.services.model_policy import PolicyEffects, model_policy_effects, m
 from routing.settings_selectors import model_policy_state
 
 TEMPLATE: Final = "providers_and_models/page.html"
-ANSWER: Final = "policy-answer"
 TABS: Final = ("models", "providers")
 
 
@@ -88,28 +88,35 @@ def _shown(
     status: int | None = None,
 ) -> HttpResponse:
     """The page with a draft. With HTMX a refusal of it is the part above the lists alone, which keep what is ticked."""
-    filters = FilterForm(rows.modalities, page.request.POST or page.request.GET)
+    if page.request.method == "POST" and page.request.htmx and effects is not None:
+        return page.render("providers_and_models/answer.html", {"effects": effects})
+    filters = _filters(page, rows)
+    lists = lists_of(rows, draft, filters)
+    around = Around(
+        organization_id=page.organization.pk,
+        tab=_tab(page),
+        is_enterprise=page.is_enterprise,
+        is_in_force=standing.policy_in_force,
+        refused=standing.edit_policy.reason,
+    )
+    drawn = section(lists, around, filters) if filters else unfiltered_section(lists, around)
+    catalog = standing.offer.catalog
     context: dict[str, Any] = {
         "standing": standing,
         "effects": effects,
-        "draft": draft,
-        "tab": _tab(page),
-    }
-    if page.request.method == "POST" and page.request.htmx and effects is not None:
-        return page.render(TEMPLATE, context, partials={ANSWER: "providers_and_models/answer.html"})
-    now = datetime.now(UTC)
-    catalog = standing.offer.catalog
-    lists = lists_of(rows, draft, filters)
-    model_rows, provider_rows = lists.drawn(editable=bool(standing.edit_policy))
-    context |= {
         "lists": lists,
-        "model_rows": model_rows,
-        "provider_rows": provider_rows,
-        "filters": filters,
+        "policy_before": drawn.before,
+        "policy_after": drawn.after,
         "gauges": gauges_of(page),
         "catalog": catalog,
-        "catalog_is_stale": catalog.is_stale(now),
+        "catalog_is_stale": catalog.is_stale(datetime.now(UTC)),
         "layout": LAYOUTS[MAIN] if page.request.htmx else WHOLE_PAGE,
     }
     response = page.render(TEMPLATE, context, status=status)
     return reswap(retarget(response, f"#{MAIN}"), "outerHTML") if page.request.htmx else response
+
+
+def _filters(page: Page, rows: Rows) -> FilterForm | None:
+    """None where nobody has set any."""
+    given = page.request.POST or page.request.GET
+    return FilterForm(rows.modalities, given) if given.keys() - {"tab"} else None

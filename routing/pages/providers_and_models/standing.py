@@ -17,6 +17,7 @@ from routing.selectors import Offer
 from routing.services.health import RouteHealth, offered_health
 
 SECTION: Final = "providers-and-models"
+SHOWN_BROKEN: Final = 5
 
 
 def behavior_of(settings: RoutingSettings) -> str:
@@ -24,6 +25,26 @@ def behavior_of(settings: RoutingSettings) -> str:
     if settings.default_model == ORGANIZATION_AUTO:
         return "auto"
     return "specific" if settings.default_model else "global"
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultCard:
+    """How clients start, and the targets that are stored, in force or not.
+
+    Attributes:
+        behavior: In the word of the management API.
+        fallback: None when nothing is set up.
+        broken: The first of the broken ones, of `broken_count`.
+    """
+
+    behavior: str
+    default_model: str
+    is_enabled: bool
+    fallback: RouteHealth | None
+    routes: int
+    broken: tuple[RouteHealth, ...]
+    broken_count: int
+    broken_title: str
 
 
 @dataclass(frozen=True)
@@ -64,6 +85,21 @@ class Standing:
     @property
     def fallback(self) -> RouteHealth | None:
         return next((one for one in self.health if not one.slug), None)
+
+    @property
+    def card(self) -> DefaultCard:
+        """What the first card says."""
+        broken = self.broken
+        return DefaultCard(
+            behavior=self.behavior,
+            default_model=self.default_model,
+            is_enabled=self.is_enabled,
+            fallback=self.fallback,
+            routes=self.routes,
+            broken=tuple(broken[:SHOWN_BROKEN]),
+            broken_count=len(broken),
+            broken_title=self.broken_title,
+        )
 
     @property
     def collection(self) -> str:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import lru_cache
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 from kilo_gateway.charts import BarChart, Column, bar_chart
 from routing.pages.wording import count_short, dollars, dollars_short
-from routing.usage.sums import SUMS, Group, total
+from routing.usage.sums import Group, total
 
 # So many columns are days; of a longer range, a column is a week.
 MOST_DAYS: Final = 100
@@ -129,13 +128,7 @@ def chart_kind(key: str) -> ChartKind:
 
 
 def usage_chart(kind: ChartKind, days: Sequence[Group]) -> UsageChart:
-    """The course of some days: a column for each, or for each week when there are many. Made once for the same sums."""
-    return _chart(kind, tuple([(day.key, *map(day.sums.__getitem__, SUMS)) for day in days]))
-
-
-@lru_cache(maxsize=64)
-def _chart(kind: ChartKind, told_days: tuple[tuple[Any, ...], ...]) -> UsageChart:
-    days = [Group(day, dict(zip(SUMS, sums, strict=True))) for day, *sums in told_days]
+    """The course of some days: a column for each, or for each week when there are many."""
     unit = "week" if len(days) > MOST_DAYS else "day"
     size = WEEK if unit == "week" else 1
     # What is left over is at the beginning: the last week is a whole one, like those before it.

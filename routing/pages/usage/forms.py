@@ -31,6 +31,8 @@ OUTCOMES: Final = (
     (Outcome.CANCELLED.value, "Cancelled by the client"),
 )
 PAID_BY: Final = (ANY, ("hosted", "Hosted"), ("own", "Own provider key"))
+# What single requests can be narrowed down by, beside the days.
+NARROWING: Final = ("mode", "model", "member", "outcome", "error", "paid_by")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,24 @@ def preset_days(preset: str, today: date) -> Days:
     """The days of a preset; of the usual one for a word that is none."""
     known = preset if preset in PRESETS else DEFAULT_PRESET
     return Days(today - timedelta(days=PRESETS[known][1] - 1), today, known)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the address of the page about usage asks for beside the days, as it says it; blank for what it does not."""
+
+    by: str
+    sort: str
+    chart: str
+
+    @classmethod
+    def of(cls, query: Mapping[str, str]) -> Asked:
+        return cls(query.get("by", ""), query.get("sort", ""), query.get("chart", ""))
+
+    @property
+    def query(self) -> dict[str, str]:
+        """What asks for the same."""
+        return {"by": self.by, "sort": self.sort, "chart": self.chart}
 
 
 class DaysForm(DateRangeForm):

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
-from uuid import UUID
+from functools import lru_cache
+from typing import Any, Final
 
 from django.http import HttpResponse
+from django.template.loader import render_to_string
+from django.utils.safestring import SafeString
 
+from kilo_gateway.ui.drawn import Drawn
 from kilo_gateway.ui.links import with_query
 from kilo_gateway.ui.moments import told_moment
+from kilo_gateway.ui.remembered import remembered
+from organizations.pages.date_range import FROM, TO
 from organizations.pages.frame import Page, PageRequest, organization_page
 from routing.models import UsageRecord
-from routing.pages.usage.forms import NONE, Days, RequestsForm
+from routing.pages.usage.forms import NARROWING, NONE, Days, RequestsForm, preset_days
 from routing.pages.usage.links import preset_links, sections
 from routing.pages.wording import UNKNOWN, count_short, dollars, milliseconds
-from routing.usage.requests import RequestPage, usage_requests
-from routing.usage.sums import Range, SumBy, UsageScope, usage_scope, usage_sums
-from routing.usage_selectors import MAX_GROUPS
+from routing.usage.requests import RequestFilter, RequestPage, usage_requests
+from routing.usage.sums import SumBy, SumsRead, usage_scope
+from routing.usage_selectors import usage_offered
 
 SIZE: Final = 50
-RESULTS: Final = "requests"
+PARTS: Final = {"requests": "usage/request_part.html"}
+# The lists that were shown last are kept as they are drawn; one is about 70 kB.
+KEPT: Final = 16
 # What a row of the list is made of.
 FIELDS: Final = (
     "request_id",
@@ -41,115 +49,147 @@ FIELDS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class RequestRow:
-    """One request as a row of the list."""
+    """One request as a row of the list: its record, and what else the row depends on."""
 
-    at: datetime
+    record: UsageRecord
     told: str
-    mode: str
-    model: str
-    is_byok: bool
-    error_type: str
     member: str
-    href: str
-    outcome: str
-    tone: str
-    tokens: str
-    cost: str
-    cost_told: str
-    duration: str
+    path: str
+
+    @property
+    def at(self) -> datetime:
+        return self.record.created_at.astimezone(UTC)
+
+    @property
+    def href(self) -> str:
+        return f"{self.path}/{self.record.request_id}"
+
+    @property
+    def outcome(self) -> str:
+        return _outcome(self.record)[0]
+
+    @property
+    def tone(self) -> str:
+        return _outcome(self.record)[1]
+
+    @property
+    def tokens(self) -> str:
+        return _tokens(self.record)
+
+    @property
+    def cost(self) -> str:
+        return _cost(self.record)[0]
+
+    @property
+    def cost_told(self) -> str:
+        return _cost(self.record)[1]
+
+    @property
+    def duration(self) -> str:
+        return milliseconds(self.record.duration_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """All that the list shows, or that its links say."""
+
+    rows: tuple[RequestRow, ...]
+    path: str
+    newer: str
+    older: str
+    is_own: bool
+    is_narrowed: bool
 
 
 @organization_page("usage", methods=("GET",))
 def requests(request: PageRequest, page: Page) -> HttpResponse:
-    """The list and its filters. Four queries at most."""
+    """The list and its filters. Five queries at most, two where nothing is filtered by."""
     scope = usage_scope(page.membership)
-    form = RequestsForm(request.GET)
+    query = request.GET
+    kept = {name: value for name in (*NARROWING, FROM, TO, "range") if (value := query.get(name))}
+    form = RequestsForm(query) if kept.keys() - {"range"} else None
     today = datetime.now(UTC).date()
-    days = form.days(today)
-    known = _offer(form, scope, days)
+    days = preset_days(kept.get("range", ""), today) if form is None else form.days(today)
     path = page.url("usage-requests")
-    kept = {name: value for name, value in request.GET.dict().items() if name in {*form.fields, "range"}}
+    offered = usage_offered(scope, days.first, days.end)
     found = usage_requests(
         scope,
-        form.wanted(days),
-        before=request.GET.get("before", ""),
-        after=request.GET.get("after", ""),
+        RequestFilter(since=days.since, until=days.until) if form is None else form.wanted(days),
+        before=query.get("before", ""),
+        after=query.get("after", ""),
         size=SIZE,
         fields=FIELDS,
-        known=known if known is not None else {page.user.pk: page.user.email},
+        known={str(page.user.pk): page.user.email} if scope.is_own else offered.labels(SumBy.MEMBER),
     )
-    context = {
-        "days": days,
-        "form": form,
-        "is_own": scope.is_own,
-        "sections": sections(page, days),
-        "presets": preset_links(path, kept),
-        "path": path,
-        "rows": _rows(found, path),
-        "is_narrowed": any(form.data.get(name) for name in ("mode", "model", "member", "outcome", "error", "paid_by")),
-        "newer": with_query(path, kept, after=found.newer) if found.newer else "",
-        "older": with_query(path, kept, before=found.older) if found.older else "",
-    }
-    return page.render(
-        "usage/requests.html",
-        context,
-        partials={RESULTS: "usage/request_part.html"},
-        status=422 if form.errors else None,
+    listing = _listing(found, path, kept, is_own=scope.is_own)
+    context: dict[str, Any] = {"is_own": scope.is_own, "sections": sections(page.url("usage"), path, days)}
+    if form is None:
+        context["filters"] = _no_filters(offered, days, path, is_own=scope.is_own)
+        context["list"] = _kept(listing)
+    else:
+        context["filters"] = _filters(form, offered, days, path, is_own=scope.is_own)
+        context["list"] = _drawn(listing)
+    is_refused = form is not None and bool(form.errors)
+    return page.render("usage/requests.html", context, partials=PARTS, status=422 if is_refused else None)
+
+
+def _listing(found: RequestPage, path: str, kept: Mapping[str, str], *, is_own: bool) -> Listing:
+    now = datetime.now(UTC)
+    member = found.emails.get
+    return Listing(
+        rows=tuple(
+            [
+                RequestRow(
+                    record, told_moment(record.created_at, now), member(str(record.user_id), "Former member"), path
+                )
+                for record in found.rows
+            ]
+        ),
+        path=path,
+        newer=with_query(path, kept, after=found.newer) if found.newer else "",
+        older=with_query(path, kept, before=found.older) if found.older else "",
+        is_own=is_own,
+        is_narrowed=any(name in kept for name in NARROWING),
     )
 
 
-def _offer(form: RequestsForm, scope: UsageScope, days: Days) -> dict[UUID, str] | None:
-    """Fill the lists of the form with what was used in these days. One query.
+def _drawn(listing: Listing) -> Drawn:
+    shown = {name: getattr(listing, name) for name in ("rows", "path", "newer", "older", "is_own", "is_narrowed")}
+    return Drawn.of(render_to_string("usage/request_list.html", shown))
 
-    Returns the addresses of the members who used it, blank for one who is gone; None where it is one member's.
-    """
-    by = [SumBy.MODE, SumBy.MODEL, SumBy.ERROR, *([] if scope.is_own else [SumBy.MEMBER])]
-    found = usage_sums(scope, dict.fromkeys(by, Range(days.first, days.end)), limit=MAX_GROUPS, names=["requests"])
-    modes, models, errors = ([str(group.key) for group in found[one]] for one in by[:3])
+
+@lru_cache(maxsize=KEPT)
+def _kept(listing: Listing) -> Drawn:
+    return _drawn(listing)
+
+
+def _filters(form: RequestsForm, offered: SumsRead, days: Days, path: str, *, is_own: bool) -> SafeString:
+    """The choice of days and the filter bar; its lists offer what was used in these days."""
+    modes, models, errors = (offered.labels(by) for by in (SumBy.MODE, SumBy.MODEL, SumBy.ERROR))
     form.offer("mode", sorted((key or NONE, key or "No mode said") for key in modes))
     form.offer("model", sorted((key or NONE, key or "No model resolved") for key in models))
     form.offer("error", sorted((key, key) for key in errors if key))
-    if scope.is_own:
-        del form.fields["member"]
-        return None
-    emails = {UUID(str(group.key)): group.label for group in found[SumBy.MEMBER]}
-    members = ((str(person), email) for person, email in emails.items() if email)
-    form.offer("member", sorted(members, key=lambda pair: pair[1]))
-    return emails
+    if not is_own:
+        members = ((person, email) for person, email in offered.labels(SumBy.MEMBER).items() if email)
+        form.offer("member", sorted(members, key=lambda pair: pair[1]))
+    presets = preset_links(path, {name: form.data.get(name, "") for name in NARROWING})
+    context = {"form": form, "is_own": is_own, "days": days, "presets": presets, "path": path}
+    return render_to_string("usage/filters.html", context)
 
 
-def _rows(found: RequestPage, path: str) -> list[RequestRow]:
-    now = datetime.now(UTC)
-    return [
-        _row(record, found.emails.get(record.user_id, ""), f"{path}/{record.request_id}", now) for record in found.rows
-    ]
+@remembered
+def _no_filters(offered: SumsRead, days: Days, path: str, *, is_own: bool) -> SafeString:
+    """The same when nothing is filtered by."""
+    return _filters(RequestsForm({}), offered, days, path, is_own=is_own)
 
 
-def _row(record: UsageRecord, email: str, href: str, now: datetime) -> RequestRow:
-    outcome, tone = "answered", "ok"
+def _outcome(record: UsageRecord) -> tuple[str, str]:
+    """How it ended, and the tone of that."""
     if record.status >= 400:
-        outcome, tone = f"failed, {record.status}", "danger"
-    elif record.cancelled:
-        outcome, tone = "cancelled", "neutral"
-    elif record.error_type:
-        outcome, tone = "broke off", "warning"
-    cost, cost_told = _cost(record)
-    return RequestRow(
-        at=record.created_at.astimezone(UTC),
-        told=told_moment(record.created_at, now),
-        mode=record.mode,
-        model=record.resolved_model,
-        is_byok=record.is_byok,
-        error_type=record.error_type,
-        member=email or "Former member",
-        href=href,
-        outcome=outcome,
-        tone=tone,
-        tokens=_tokens(record),
-        cost=cost,
-        cost_told=cost_told,
-        duration=milliseconds(record.duration_ms),
-    )
+        return f"failed, {record.status}", "danger"
+    if record.cancelled:
+        return "cancelled", "neutral"
+    return ("broke off", "warning") if record.error_type else ("answered", "ok")
 
 
 def _tokens(record: UsageRecord) -> str:

@@ -5,22 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final, cast
 
 from django.http import HttpResponse, StreamingHttpResponse
+from django.template.loader import render_to_string
+from django.utils.safestring import SafeString
 
+from kilo_gateway.ui.drawn import Drawn
 from kilo_gateway.ui.links import with_query
+from kilo_gateway.ui.remembered import remembered
+from organizations.pages.date_range import FROM, TO
 from organizations.pages.frame import Page, PageRequest, organization_page
 from routing.pages.usage.charts import KINDS, chart_kind, usage_chart
-from routing.pages.usage.forms import Days, DaysForm
+from routing.pages.usage.forms import Asked, Days, DaysForm, preset_days
 from routing.pages.usage.links import Link, preset_links, sections
-from routing.pages.usage.tables import BY, breakdown, numbers, tables_of
+from routing.pages.usage.tables import breakdown, numbers, table_links, table_of
 from routing.pages.wording import count_short, milliseconds, percent
 from routing.usage.export import usage_csv
 from routing.usage.sums import usage_scope
-from routing.usage_selectors import UsagePage, usage_page
+from routing.usage_selectors import UsagePage, UsageRead, usage_read
 
 PARTS: Final = {"usage-body": "usage/summary.html"}
+# What was shown last is kept as it is drawn, about 40 kB each.
+KEPT: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +64,47 @@ class ErrorRow:
 def usage(request: PageRequest, page: Page) -> HttpResponse:
     """Totals, charts and tables of some days. One query."""
     scope = usage_scope(page.membership)
-    form = DaysForm(request.GET)
+    query = request.GET
     today = datetime.now(UTC).date()
-    days = form.days(today)
-    found = usage_page(scope, days.first, days.last)
-    asked = request.GET.dict()
+    form = DaysForm(query) if query.get(FROM) or query.get(TO) else None
+    days = preset_days(query.get("range", ""), today) if form is None else form.days(today)
+    asked = Asked.of(query)
     path, requests_path = page.url("usage"), page.url("usage-requests")
-    shown = {name: asked.get(name, "") for name in ("by", "sort", "chart")}
-    kept = {**days.query, **shown}
-    tables = tables_of(found)
+    by = table_of(asked, is_own=scope.is_own)
+    read = usage_read(scope, days.first, days.last, by.key)
     context = {
         "days": days,
-        "kept": shown,
-        "form": _shown(form, days),
-        "sections": sections(page, days),
-        "presets": preset_links(path, kept),
         "is_own": scope.is_own,
+        "sections": sections(path, requests_path, days),
+        "range": _usual_range(path, days, asked) if form is None else _range(form, path, days, asked),
+        "body": _body(read, days, asked, path=path, requests_path=requests_path, is_own=scope.is_own),
+        "export": with_query(page.url("usage-export"), days.query),
+    }
+    is_refused = form is not None and bool(form.errors)
+    return page.render("usage/page.html", context, partials=PARTS, status=422 if is_refused else None)
+
+
+def _range(form: DaysForm, path: str, days: Days, asked: Asked) -> SafeString:
+    """The choice of days, with the form as it was filled in."""
+    presets = preset_links(path, asked.query)
+    context = {"form": form, "path": path, "days": days, "kept": asked.query, "presets": presets}
+    return render_to_string("usage/range.html", context)
+
+
+@remembered
+def _usual_range(path: str, days: Days, asked: Asked) -> SafeString:
+    """The same when nobody filled it in, with the days that are shown."""
+    return _range(DaysForm(initial={FROM: days.first, TO: days.last}), path, days, asked)
+
+
+@lru_cache(maxsize=KEPT)
+def _body(read: UsageRead, days: Days, asked: Asked, *, path: str, requests_path: str, is_own: bool) -> Drawn:
+    """What the page shows of what was read, made once for the same."""
+    found = read.page()
+    by = table_of(asked, is_own=is_own)
+    context = {
+        "days": days,
+        "is_own": is_own,
         "totals": found.totals,
         "numbers": numbers(found.totals),
         "unpriced": f"{found.totals['unpriced_requests']:,}",
@@ -85,17 +118,14 @@ def usage(request: PageRequest, page: Page) -> HttpResponse:
         "error_rate_before": percent(found.previous["failed_requests"], found.previous["requests"]),
         "tokens": _tokens(found.totals),
         "errors": _errors(found, requests_path, days),
-        "chart": usage_chart(chart_kind(asked.get("chart", "")), found.days),
-        "chart_links": [Link(one.key, one.label, with_query(path, kept, chart=one.key)) for one in KINDS],
-        "breakdown": breakdown(found, asked, days=days, page_path=path, requests_path=requests_path),
-        "breakdown_links": [
-            Link(one.key, one.label, with_query(path, kept, by=one.key, sort=""), len(tables[one.key].groups))
-            for one in BY
-            if one.key in tables
+        "chart": usage_chart(chart_kind(asked.chart), found.days),
+        "chart_links": [
+            Link(one.key, one.label, with_query(path, {**days.query, **asked.query}, chart=one.key)) for one in KINDS
         ],
-        "export": with_query(page.url("usage-export"), days.query),
+        "breakdown": breakdown(found, by, asked, days=days, page_path=path, requests_path=requests_path),
+        "breakdown_links": table_links(found, asked, days, path),
     }
-    return page.render("usage/page.html", context, partials=PARTS, status=422 if form.errors else None)
+    return Drawn.of(render_to_string("usage/body.html", context))
 
 
 @organization_page("usage", methods=("GET",))
@@ -110,11 +140,6 @@ def export(request: PageRequest, page: Page) -> HttpResponse:
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
     return cast("HttpResponse", answer)  # what pages answer; it differs in nothing that the frame touches
-
-
-def _shown(form: DaysForm, days: Days) -> DaysForm:
-    """The form as it was filled in; when it was not, with the days that are shown."""
-    return form if form.first or form.last or form.errors else DaysForm(initial={"from": days.first, "to": days.last})
 
 
 def _mean(sums: Mapping[str, int], name: str, count: str) -> float | None:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from kilo_gateway.ui.links import with_query
-from routing.pages.usage.forms import NONE, Days
+from routing.pages.usage.forms import NONE, Asked, Days
+from routing.pages.usage.links import Link
 from routing.pages.wording import count_short, dollars, milliseconds, percent
-from routing.usage.sums import Group
-from routing.usage_selectors import UsagePage, UsageTable
+from routing.usage.sums import Group, SumBy
+from routing.usage_selectors import UsagePage
 
 Sums = Mapping[str, int]
 
@@ -43,16 +44,16 @@ SORTINGS: Final = (
 class By:
     """What a table is about; `blank` is the name of what was not said."""
 
-    key: str
+    key: SumBy
     label: str
     noun: str
     blank: str
 
 
 BY: Final = (
-    By("mode", "Modes", "Mode", "No mode said"),
-    By("model", "Models", "Model", "No model resolved"),
-    By("member", "Members", "Member", "Former member"),
+    By(SumBy.MODE, "Modes", "Mode", "No mode said"),
+    By(SumBy.MODEL, "Models", "Model", "No model resolved"),
+    By(SumBy.MEMBER, "Members", "Member", "Former member"),
 )
 
 
@@ -121,25 +122,29 @@ def numbers(sums: Sums) -> Numbers:
     )
 
 
-def tables_of(found: UsagePage) -> dict[str, UsageTable]:
-    """The tables by their keys; one member's usage has none by member."""
-    tables = {"mode": found.modes, "model": found.models, "member": found.members}
-    return {key: table for key, table in tables.items() if key != "member" or table.groups}
+def table_of(asked: Asked, *, is_own: bool) -> By:
+    """What the table is about that is asked for: modes for a word that is none, and for members where there is one."""
+    return next((one for one in BY if one.key == asked.by and not (is_own and one.key is SumBy.MEMBER)), BY[0])
 
 
-def breakdown(
-    found: UsagePage, asked: Mapping[str, str], *, days: Days, page_path: str, requests_path: str
-) -> Breakdown:
-    """The table `by`, ordered by the column `sort`: the most first, or with `-` before it the least."""
-    tables = tables_of(found)
-    by = next((one for one in BY if one.key == asked.get("by") and one.key in tables), BY[0])
-    sort = asked.get("sort", "")
-    sorting = next((one for one in SORTINGS if one.key == sort.removeprefix("-")), SORTINGS[0])
-    is_least_first = sort.startswith("-")
-    table = tables[by.key]
+def table_links(found: UsagePage, asked: Asked, days: Days, path: str) -> list[Link]:
+    """The tables that there are."""
+    kept = {**days.query, **asked.query}
+    return [
+        Link(one.key, one.label, with_query(path, kept, by=one.key, sort=""), found.counts[one.key])
+        for one in BY
+        if one.key in found.counts
+    ]
+
+
+def breakdown(found: UsagePage, by: By, asked: Asked, *, days: Days, page_path: str, requests_path: str) -> Breakdown:
+    """The table, ordered by the column `sort`: the most first, or with `-` before it the least."""
+    sorting = next((one for one in SORTINGS if one.key == asked.sort.removeprefix("-")), SORTINGS[0])
+    is_least_first = asked.sort.startswith("-")
     shared = sorting if sorting.is_sum else SORTINGS[0]
     whole = shared.by(found.totals)
-    kept = {**days.query, "by": by.key, "chart": asked.get("chart", "")}
+    groups = sorted(found.table.groups, key=lambda group: sorting.by(group.sums), reverse=not is_least_first)
+    kept = {**days.query, "by": by.key, "chart": asked.chart}
     return Breakdown(
         by=by,
         heads=[
@@ -155,10 +160,10 @@ def breakdown(
             _row(
                 by, group, shared.by(group.sums), whole, with_query(requests_path, days.query, **{by.key: _said(group)})
             )
-            for group in sorted(table.groups, key=lambda group: sorting.by(group.sums), reverse=not is_least_first)
+            for group in groups
         ],
         total=numbers(found.totals),
-        is_cut=table.is_cut,
+        is_cut=found.table.is_cut,
         share_of=shared.label.lower(),
     )
 
@@ -168,7 +173,7 @@ def _said(group: Group) -> str:
 
 
 def _row(by: By, group: Group, part: float, whole: float, href: str) -> Row:
-    name = group.label if by.key == "member" else str(group.key)
+    name = group.label if by.key is SumBy.MEMBER else str(group.key)
     return Row(
         name=name or by.blank,
         is_blank=not name,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,6 +18,7 @@ from organizations import audit
 from organizations.audit import Actor
 from organizations.audit_changes import changed_fields
 from organizations.models import AuditAction, AuditLog, Membership, Role, Via
+from organizations.pages import audit_logs
 from tests.factories import MembershipFactory
 
 pytestmark = pytest.mark.django_db
@@ -52,7 +55,7 @@ def text(answer: Any) -> str:
 
 
 def messages(answer: Any) -> list[str]:
-    return [entry.message for day in answer.context["days"] for entry in day.entries]
+    return [html.unescape(one) for one in re.findall(r'aria-haspopup="dialog">([^<]*)</a>', answer.content.decode())]
 
 
 class TestList:
@@ -144,6 +147,75 @@ class TestList:
         path = reverse("audit-logs", kwargs={"organization_id": alice.organization_id})
         with django_assert_num_queries(7):
             client.get(path, {"text": "mode", "action": "mode.updated", "actor": "alice@example.com", "from": since})
+
+
+class TestShownAgain:
+    """The newest page is kept as it was drawn: whatever it shows makes it another one."""
+
+    def test_a_new_row(self, alice: Membership) -> None:
+        note(alice, "first")
+        before = get(alice)
+        assert messages(get(alice)) == messages(before) == ["first"]
+        newest = note(alice, "second")
+        after = get(alice)
+        assert messages(after) == ["second", "first"]
+        assert newest.hash in text(after)
+        assert "2 rows" in text(after)
+
+    def test_a_row_that_somebody_rewrote(self, alice: Membership) -> None:
+        note(alice, "as it was")
+        assert messages(get(alice)) == ["as it was"]
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL session_replication_role = replica")
+            cursor.execute("UPDATE organizations_auditlog SET message = 'rewritten'")
+            cursor.execute("SET LOCAL session_replication_role = origin")
+        assert messages(get(alice)) == ["rewritten"]
+
+    def test_another_organization_with_the_same_rows(self, alice: Membership) -> None:
+        other = MembershipFactory.create(role=Role.OWNER, user=alice.user)
+        for member in (alice, other):
+            note(member, "the same")
+        for member in (alice, other, alice):
+            shown = text(get(member))
+            assert f'href="/organizations/{member.organization_id}/audit-logs/1"' in shown
+            links = set(re.findall(r"/organizations/([0-9a-f-]+)/(?:audit-logs|api)", shown))
+            assert links == {str(member.organization_id)}
+
+    def test_tomorrow_it_is_not_today(self, alice: Membership, monkeypatch: pytest.MonkeyPatch) -> None:
+        note(alice, "now")
+        assert "Today, " in text(get(alice))
+
+        class Tomorrow(datetime):
+            @classmethod
+            def now(cls, tz: Any = None) -> Any:
+                return datetime.now(tz) + timedelta(days=1)
+
+        monkeypatch.setattr(audit_logs, "datetime", Tomorrow)
+        shown = text(get(alice))
+        assert "Today, " not in shown
+        assert "Yesterday, " in shown
+
+    def test_the_members_to_choose_from(self, alice: Membership) -> None:
+        assert "carol@example.com" not in text(get(alice))
+        MembershipFactory.create(organization=alice.organization, user__email="carol@example.com")
+        assert '<option value="carol@example.com">' in text(get(alice))
+
+    def test_filters_of_one_person_are_not_shown_to_another(self, alice: Membership) -> None:
+        dave = MembershipFactory.create(organization=alice.organization, role=Role.ADMIN)
+        note(alice, "a row")
+        assert "looked for by alice" in text(get(alice, text="looked for by alice"))
+        assert "looked for" not in text(get(dave))
+        assert "looked for" not in text(get(alice))
+        assert messages(get(dave)) == ["a row"]
+
+    def test_what_was_looked_for_is_not_kept(self, alice: Membership) -> None:
+        note(alice, "a row")
+        before = audit_logs._kept.cache_info()
+        get(alice, text="a row")
+        get(alice, cursor="7")
+        assert audit_logs._kept.cache_info() == before
+        get(alice)
+        assert audit_logs._kept.cache_info().misses == before.misses + 1
 
 
 class TestEntry:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -79,6 +80,63 @@ class TestWhatIsSent:
         MembershipFactory.create_batch(3, user=alice.user)
         with django_assert_num_queries(5):
             browser.get(url("members", alice.organization))
+
+
+class TestMenus:
+    """What stands beside each page is kept as it was drawn: whatever it shows makes it another one."""
+
+    def menus(self, member: Membership, section: str = "members") -> str:
+        client = Client()
+        client.force_login(member.user)
+        page = client.get(url(section, member.organization)).content.decode()
+        return " ".join(page.partition('<aside class="side">')[2].partition("</aside>")[0].split())
+
+    @pytest.fixture(autouse=True)
+    def seen(self, alice: Membership) -> str:
+        return self.menus(alice)
+
+    def test_another_section(self, alice: Membership, seen: str) -> None:
+        def current(menus: str) -> list[str]:
+            return re.findall(r'href="([^"]+)" aria-current="page"', menus)
+
+        assert current(seen) == [url("members", alice.organization)]
+        assert current(self.menus(alice, "modes")) == [url("modes", alice.organization)]
+
+    def test_another_person(self, alice: Membership, bob: Membership) -> None:
+        menus = self.menus(bob, "modes")
+        assert "bob@example.com" in menus
+        assert "alice@example.com" not in menus
+        assert "Member</span>" in menus
+        assert str(bob.user_id) in menus
+        assert str(alice.user_id) not in menus
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            ({"user__name": "Alice Liddell"}, "Alice Liddell"),
+            ({"user__email": "liddell@example.com"}, "liddell@example.com"),
+            ({"user__is_staff": True}, "Administration"),
+            ({"organization__name": "Wonderland"}, "Leave Wonderland"),
+            ({"organization__plan": Plan.TEAMS}, "Teams plan"),
+            ({"role": Role.ADMIN}, "Admin</span>"),
+        ],
+    )
+    def test_what_it_says_changes(self, alice: Membership, seen: str, change: dict[str, Any], words: str) -> None:
+        assert words not in seen
+        for name, value in change.items():
+            part, _, field = name.rpartition("__")
+            row = getattr(alice, part) if part else alice
+            setattr(row, field, value)
+            row.save()
+        assert words in self.menus(alice)
+
+    def test_one_organization_more(self, alice: Membership, seen: str) -> None:
+        other = MembershipFactory.create(user=alice.user, role=Role.BILLING_MANAGER, organization__name="Otherwise")
+        menus = self.menus(alice)
+        assert f'href="/organizations/{other.organization_id}/"' in menus
+        assert "Otherwise" in menus
+        assert "Billing manager" in menus
+        assert "Otherwise" not in seen
 
 
 class TestWhoIsNotSignedIn:

@@ -13,14 +13,14 @@ from pytest_django import DjangoAssertNumQueries
 from kilo_gateway.api_errors import GatewayError
 from organizations.acting import Acting
 from organizations.audit import Actor
-from organizations.models import Plan, User, Via
+from organizations.models import Plan, Role, User, Via
 from organizations.modes.config import BUILT_IN_MODES, validate_config
 from organizations.modes.models import CustomMode
 from organizations.modes.templates import MODE_TEMPLATES
 from routing.models import CatalogSnapshot, Installation
 from routing.pages.modes.forms import mode_values, slug_from
 from routing.services.modes import ModeEdit, mode_update
-from tests.factories import CredentialFactory, CustomModeFactory, organization_auto
+from tests.factories import CredentialFactory, CustomModeFactory, MembershipFactory, organization_auto
 from tests.routing.management.conftest import CLAUDE, GPT, KIMI, Team
 
 pytestmark = pytest.mark.django_db
@@ -152,6 +152,88 @@ class TestList:
         assert page.count("Change route") == 100
         with django_assert_num_queries(7):
             client.get(url("mode", team, mode_id=modes[0].pk))
+
+    def test_none_yet(self, team: Team) -> None:
+        """There are two ways to the first one."""
+        page = shown(team)
+        assert "No custom modes yet" in page
+        assert page.count(f'href="{url("mode-new", team)}"') == 2
+
+
+class TestShownAgain:
+    """The list is kept as it was drawn: whatever it shows makes it another one."""
+
+    @pytest.fixture(autouse=True)
+    def seen(self, team: Team) -> CustomMode:
+        team.configure(**organization_auto({"docs": CLAUDE, "code": GPT}, fallback=KIMI))
+        mode = CustomModeFactory.create(organization=team.organization, slug="docs", name="Docs")
+        page = shown(team)
+        assert [card(page, slug).count("Active") for slug in ("docs", "code")] == [1, 1]
+        return mode
+
+    def test_a_change_of_a_mode(self, team: Team, seen: CustomMode) -> None:
+        CustomMode.objects.update(name="Papers", config={**seen.config, "description": "New words", "groups": ["mcp"]})
+        docs = card(shown(team), "docs")
+        assert "Papers" in docs
+        assert "New words" in docs
+        assert "MCP" in docs
+        assert "Docs" not in docs
+
+    def test_another_mode_of_the_same_slug(self, team: Team, seen: CustomMode) -> None:
+        seen.delete()
+        again = CustomModeFactory.create(organization=team.organization, slug="docs", name="Docs", config=seen.config)
+        assert url("mode", team, mode_id=again.pk) in card(shown(team), "docs")
+
+    def test_a_change_of_a_route(self, team: Team) -> None:
+        team.configure(**organization_auto({"docs": GPT}, fallback=CLAUDE))
+        page = shown(team)
+        assert GPT in card(page, "docs")
+        assert "Uses the fallback" in card(page, "code")
+        assert CLAUDE in page.partition("Fallback")[2].partition("</section>")[0]
+
+    def test_turned_off(self, team: Team) -> None:
+        team.configure(org_auto_model=team.settings["org_auto_model"])
+        page = shown(team)
+        assert "Saved, inactive" in card(page, "docs")
+        assert "do nothing until it is turned on" in page
+
+    def test_another_plan(self, team: Team) -> None:
+        team.organization.plan = Plan.TEAMS
+        team.organization.save()
+        assert "Routes need the enterprise plan." in shown(team)
+
+    def test_a_policy_that_breaks_a_route(self, team: Team) -> None:
+        team.configure(**team.settings, model_deny_list=[CLAUDE])
+        page = shown(team)
+        assert "The model policy of the organization denies" in card(page, "docs")
+        assert "Active" in card(page, "code")
+
+    def test_a_catalog_without_a_model(self, team: Team) -> None:
+        entries = [entry for entry in CatalogSnapshot.objects.get(source="test").entries if entry["id"] != CLAUDE]
+        snapshot = CatalogSnapshot.objects.create(
+            origin="synced", source="test", entries=entries, providers=[], model_count=len(entries)
+        )
+        Installation.objects.update(catalog_snapshot=snapshot)
+        assert "it is not in the catalog" in card(shown(team), "docs")
+
+    def test_somebody_who_may_less(self, team: Team, request: pytest.FixtureRequest) -> None:
+        page = shown(team, team.bob)
+        assert "Only owners and admins change routes" in card(page, "docs")
+        assert url("mode-route", team, slug="docs") not in page
+        assert url("mode-route", team, slug="docs") in shown(team)
+        request.getfixturevalue("toggle_off")
+        assert "Change route" not in shown(team)
+
+    def test_another_organization_that_is_set_up_the_same(self, team: Team) -> None:
+        other = MembershipFactory.create(user=team.alice, role=Role.OWNER, organization__plan=Plan.ENTERPRISE)
+        other.organization.settings = team.settings
+        other.organization.save()
+        CustomMode.objects.update(organization=other.organization)
+        path = f"/organizations/{other.organization_id}/modes"
+        middle = client_of(team.alice).get(path, headers={"HX-Request": "true", "HX-Target": "main"}).content.decode()
+        assert GPT in card(middle, "code")
+        assert f'href="{path}/new"' in middle
+        assert str(team.organization.pk) not in middle
 
 
 class TestNew:

@@ -10,10 +10,10 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
-from organizations.models import AuditAction, AuditLog, Organization, Plan, User, Via
+from organizations.models import AuditAction, AuditLog, Organization, Plan, Role, User, Via
 from routing.catalog.index import forget_index
 from routing.models import CatalogSnapshot, HostedBalance, Installation, MemberSpending
-from tests.factories import CredentialFactory, CustomModeFactory, organization_auto
+from tests.factories import CredentialFactory, CustomModeFactory, MembershipFactory, organization_auto
 from tests.routing.catalog.upstream import endpoint, model
 from tests.routing.management.conftest import CLAUDE, GPT, KIMI, Team
 
@@ -139,6 +139,93 @@ class TestPage:
         assert "hidden" not in row(nonsense, KIMI).partition(">")[0]
 
 
+class TestShownAgain:
+    """The section about the policy is kept as it was drawn: whatever it shows makes it another one."""
+
+    @pytest.fixture(autouse=True)
+    def seen(self, team: Team) -> str:
+        team.configure(**organization_auto({"code": CLAUDE}, fallback=KIMI), model_deny_list=[GPT])
+        return shown(team)
+
+    def test_another_policy(self, team: Team, seen: str) -> None:
+        assert "checked" not in row(seen, GPT)
+        team.configure(**{**team.settings, "model_deny_list": [KIMI]}, provider_allow_list=["openai"])
+        page = shown(team)
+        assert "checked" in row(page, GPT)
+        assert "checked" not in row(page, KIMI)
+        assert "checked" in row(page, "openai")
+        assert "checked" not in row(page, "anthropic")
+        assert f'name="were_denied" value="{KIMI}"' in page
+
+    def test_the_version_and_the_token_are_those_of_now(self, team: Team, seen: str) -> None:
+        Organization.objects.update(routing_version=41)
+        page = shown(team)
+        assert 'name="routing_version" value="41"' in page
+        tokens = [set(re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', one)) for one in (seen, page)]
+        assert [len(one) for one in tokens] == [1, 1]
+        assert tokens[0] != tokens[1]
+
+    def test_another_tab(self, team: Team, seen: str) -> None:
+        def checked(page: str) -> list[str]:
+            tabs = page.partition('<fieldset class="policy-tabs">')[2].partition("</fieldset>")[0]
+            return re.findall(r'value="(\w+)"\s*checked', tabs)
+
+        assert checked(seen) == ["models"]
+        page = shown(team, tab="providers")
+        assert checked(page) == ["providers"]
+        assert "?tab=providers" in page
+
+    def test_somebody_who_may_less(self, team: Team) -> None:
+        page = shown(team, team.bob)
+        assert "Only owners and admins change routes" in page
+        assert 'name="csrfmiddlewaretoken"' not in page.partition('id="policy"')[2]
+        assert "disabled" in row(page, CLAUDE)
+        assert "disabled" not in row(shown(team), CLAUDE)
+
+    def test_another_plan(self, team: Team) -> None:
+        Organization.objects.update(plan=Plan.TEAMS)
+        assert "not enforced" in shown(team)
+
+    def test_another_catalog(self, team: Team, seen: str) -> None:
+        big_catalog(models=2)
+        page = shown(team)
+        assert 'value="author-1/model-with-a-rather-long-name-1"' not in seen
+        assert "checked" in row(page, "author-1/model-with-a-rather-long-name-1")
+        assert CLAUDE not in page.partition('id="models"')[2]
+        assert '<option value="image">Image</option>' not in seen
+        assert '<option value="image">Image</option>' in page
+
+    def test_filters_of_one_person_are_not_shown_to_another(self, team: Team) -> None:
+        assert "looked for" in shown(team, q="looked for")
+        assert "looked for" not in shown(team, team.dave)
+
+    def test_another_organization_with_the_same_policy(self, team: Team) -> None:
+        other = MembershipFactory.create(user=team.alice, role=Role.OWNER, organization__plan=Plan.ENTERPRISE)
+        Organization.objects.filter(pk=other.organization_id).update(settings=team.settings)
+        path = f"/organizations/{other.organization_id}/providers-and-models"
+        middle = client_of(team.alice).get(path, headers={"HX-Request": "true", "HX-Target": "main"}).content.decode()
+        assert "checked" not in row(middle, GPT)
+        assert f'action="{path}"' in middle
+        assert str(team.organization.pk) not in middle
+
+    @pytest.mark.parametrize(
+        ("settings", "words"),
+        [
+            ({"default_model": GPT}, f'<strong class="mono anywhere">{GPT}</strong>'),
+            ({"default_model": None}, "The installation's default"),
+            ({"org_auto_model": {"routes": {}, "fallback_model": CLAUDE}}, "0 routes"),
+            ({"org_auto_model": {"routes": {"code": CLAUDE}, "fallback_model": CLAUDE}}, f'badge-model">{CLAUDE}'),
+            ({"org_auto_model": {"routes": {"code": "gone/model"}, "fallback_model": KIMI}}, "is not in the catalog"),
+            ({"model_deny_list": [KIMI]}, "Fallback</strong>: The model policy"),
+            ({"data_collection": "deny"}, "<strong>Deny</strong>"),
+        ],
+    )
+    def test_the_cards(self, team: Team, seen: str, settings: dict[str, Any], words: str) -> None:
+        assert words not in seen
+        team.configure(**{key: value for key, value in {**team.settings, **settings}.items() if value is not None})
+        assert words in shown(team)
+
+
 class TestSaving:
     def test_it_works(self, team: Team) -> None:
         message = "Model policy changed"
@@ -188,6 +275,15 @@ class TestSaving:
         assert "checked" not in changed
         assert 'data-was="1"' in changed
         assert "hidden" in changed.partition(">")[0]
+        assert "<strong data-policy-count>1</strong> change<" in " ".join(answer.content.decode().split())
+
+    def test_a_filter_keeps_which_providers(self, team: Team) -> None:
+        def chosen(page: str) -> list[str]:
+            return re.findall(r'name="scope"\s*value="(\w+)"\s*checked', page)
+
+        assert chosen(shown(team)) == ["every"]
+        form = policy_form(team, provider=["openai"], scope="selected", do="filter", q="claude")
+        assert chosen(save(team, form).content.decode()) == ["selected"]
 
     def test_routes_that_would_break_refuse_it(self, team: Team) -> None:
         team.configure(**organization_auto({"code": CLAUDE, "ask": KIMI}, fallback=KIMI))

@@ -21,7 +21,7 @@ from routing.usage.export import usage_csv
 from routing.usage.requests import Outcome, RequestFilter, usage_receipt, usage_requests
 from routing.usage.retention import usage_prune
 from routing.usage.sums import usage_scope
-from routing.usage_selectors import UsageBy, usage_overview, usage_page, usage_report
+from routing.usage_selectors import UsageBy, usage_overview, usage_read, usage_report
 from tests.factories import MembershipFactory, OrganizationFactory
 from tests.routing.usage.records import NOON, used
 from tests.support.examined import Examined
@@ -77,10 +77,10 @@ def test_usage(members: list[Membership]) -> None:
     month = DAY - timedelta(days=29)
     everybody, own = usage_scope(alice), usage_scope(bob)
 
-    page, rows = looked_at(lambda: usage_page(everybody, month, DAY), *tables, queries=1)
+    page, rows = looked_at(lambda: usage_read(everybody, month, DAY).page(), *tables, queries=1)
     assert page.totals["requests"] > ROWS / 9
     assert rows < 3_000
-    page, rows = looked_at(lambda: usage_page(own, month, DAY), *tables, queries=1)
+    page, rows = looked_at(lambda: usage_read(own, month, DAY).page(), *tables, queries=1)
     assert page.totals["requests"] > ROWS / 300
     assert rows < 6_000
     days, rows = looked_at(lambda: usage_overview(everybody, today=DAY), *tables, queries=1)

@@ -49,7 +49,7 @@ class TestList:
         scope = usage_scope(alice)
         assert walk(scope, RequestFilter(), 4) == [rows[:4], rows[4:8], rows[8:]]
         first = usage_requests(scope, RequestFilter(), size=4)
-        assert (first.newer, first.emails) == ("", {bob.user_id: "bob@example.com"})
+        assert (first.newer, first.emails) == ("", {str(bob.user_id): "bob@example.com"})
         last = usage_requests(scope, RequestFilter(), before=usage_requests(scope, RequestFilter(), size=8).older)
         back = usage_requests(scope, RequestFilter(), after=last.newer, size=8)
         assert (back.rows, back.newer) == (rows[:8], "")
@@ -103,9 +103,9 @@ class TestList:
         with django_assert_num_queries(2):
             usage_requests(usage_scope(alice), RequestFilter(user_id=bob.user_id))
         with django_assert_num_queries(1):
-            known = {bob.user_id: "bob@example.com", alice.user_id: ""}
+            known = {str(bob.user_id): "bob@example.com", str(alice.user_id): ""}
             page = usage_requests(usage_scope(alice), RequestFilter(user_id=bob.user_id), known=known)
-            assert page.emails == {bob.user_id: "bob@example.com"}
+            assert page.emails == {str(bob.user_id): "bob@example.com"}
         with django_assert_num_queries(3):
             usage_requests(usage_scope(alice), RequestFilter(outcome=Outcome.ANSWERED))
 
