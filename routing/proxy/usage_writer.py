@@ -218,9 +218,7 @@ def _complete(usage: Usage) -> None:
         complete(usage)
     except Exception as error:  # noqa: BLE001 - the record is written with what is known
         failure = type(error).__name__
-        log.error("What the answer to request %s took is not known (%s)", usage.request_id, failure)  # noqa: TRY400 - no text of clients
-    # A request may be waiting for Python's lock; what is done here can wait.
-    time.sleep(0)
+        log.error("What request %s took is not known (%s)", usage.request_id, failure)  # noqa: TRY400 - no client's text
 
 
 def _write(connection: psycopg.Connection[Any], batch: Sequence[Usage]) -> None:
