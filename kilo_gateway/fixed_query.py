@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 import psycopg
-from django.db import connection
+from django.db import NotSupportedError, connection
 from django.db.backends.utils import CursorWrapper
 from django.db.models import Model, QuerySet
 
@@ -54,9 +54,16 @@ class FixedQuery:
         # Of two threads that both make it, both make the same.
         sql, parameters, converters = self._made or self._make()
         given = dict(zip(self._examples, values, strict=True))
-        with preparing_cursor() as cursor:
-            cursor.execute(sql, [given.get(one, one) for one in parameters])
-            rows: list[tuple[Any, ...]] = cursor.fetchall()
+        sent = [given.get(one, one) for one in parameters]
+        try:
+            rows = _fetched(sql, sent)
+        except NotSupportedError:
+            if connection.in_atomic_block:
+                raise
+            # A newer version has changed the type of a column since this connection prepared the query.
+            with connection.cursor() as cursor:
+                cursor.execute("DEALLOCATE ALL")
+            rows = _fetched(sql, sent)
         return [_converted(row, converters) for row in rows] if converters else rows
 
     def _make(self) -> tuple[str, tuple[Any, ...], list[tuple[int, Any, list[_Converter]]]]:
@@ -68,6 +75,13 @@ class FixedQuery:
         converters = [(place, expression, using) for place, (using, expression) in found.items()]
         self._made = (sql, tuple(parameters), converters)
         return self._made
+
+
+def _fetched(sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+    with preparing_cursor() as cursor:
+        cursor.execute(sql, parameters)
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows
 
 
 def _converted(row: Sequence[Any], converters: list[tuple[int, Any, list[_Converter]]]) -> tuple[Any, ...]:

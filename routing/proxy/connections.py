@@ -116,17 +116,21 @@ class Prepared:
             # Behind PgBouncer the next statement may run on another server connection, and nobody here knows what is
             # prepared there. In a transaction there is no second try: psycopg makes the server forget at each rollback.
             return _checked(connection, pgconn.exec_params(self._sql, cast("Sequence[bytes]", parameters)))
-        if connection not in self._prepared_on:
-            _checked(connection, pgconn.prepare(self._name, self._sql))
-            self._prepared_on.add(connection)
-        try:
-            # NULL is None, whatever the stubs say.
-            given = cast("Sequence[bytes]", parameters)
-            return _checked(connection, _exec_prepared(pgconn, self._name, given, meanwhile))
-        except psycopg.errors.InvalidSqlStatementName:
-            # Something between us and the server (a pooler, DISCARD) has forgotten it.
-            self._prepared_on.discard(connection)
-            return self._run(connection, parameters, meanwhile)
+        # NULL is None, whatever the stubs say.
+        given = cast("Sequence[bytes]", parameters)
+        if connection in self._prepared_on:
+            try:
+                return _checked(connection, _exec_prepared(pgconn, self._name, given, meanwhile))
+            except psycopg.errors.InvalidSqlStatementName:
+                # Something between us and the server (a pooler, DISCARD) has forgotten it.
+                self._prepared_on.discard(connection)
+            except psycopg.errors.FeatureNotSupported:
+                # A newer version has changed the type of a column since.
+                self._prepared_on.discard(connection)
+                _checked(connection, pgconn.exec_(b"DEALLOCATE " + self._name))
+        _checked(connection, pgconn.prepare(self._name, self._sql))
+        self._prepared_on.add(connection)
+        return _checked(connection, _exec_prepared(pgconn, self._name, given, meanwhile))
 
 
 def _exec_prepared(

@@ -20,6 +20,8 @@ from routing.pages.modes.common import may_take_route
 
 # The middle of the page with a hundred modes is a third of a megabyte.
 KEPT: Final = 8
+# What people write into modes may be a hundred times as much as is usual: such lists are drawn each time.
+KEPT_CHARACTERS: Final = 250_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +74,16 @@ def modes(request: PageRequest, page: Page) -> HttpResponse:
         route_refused=page.setup.reason,
         move_refused=may_take_route(page, has_route=True).reason,
     )
-    return page.render("modes/page.html", {"list": _list(routes, rows, viewer), "new_page": page.url("mode-new")})
+    is_kept = sum(len(row.config_text) for row in rows) <= KEPT_CHARACTERS
+    drawn = (_kept if is_kept else _list)(routes, rows, viewer)
+    return page.render("modes/page.html", {"list": drawn, "new_page": page.url("mode-new")})
 
 
 @lru_cache(maxsize=KEPT)
+def _kept(routes: ModeRoutes, rows: tuple[ListedMode, ...], viewer: Viewer) -> Drawn:
+    return _list(routes, rows, viewer)
+
+
 def _list(routes: ModeRoutes, rows: tuple[ListedMode, ...], viewer: Viewer) -> Drawn:
     overview = modes_overview(routes, rows)
     context = {

@@ -105,7 +105,10 @@ class Listing:
 def requests(request: PageRequest, page: Page) -> HttpResponse:
     """The list and its filters. Five queries at most, two where nothing is filtered by."""
     scope = usage_scope(page.membership)
-    query = request.GET
+    query = request.GET.copy()
+    if scope.is_own:
+        # There is no filter for it, and so none that could show why nothing is found.
+        query.pop("member", None)
     kept = {name: value for name in (*NARROWING, FROM, TO, "range") if (value := query.get(name))}
     form = RequestsForm(query) if kept.keys() - {"range"} else None
     today = datetime.now(UTC).date()

@@ -18,6 +18,7 @@ from organizations.modes.config import BUILT_IN_MODES, validate_config
 from organizations.modes.models import CustomMode
 from organizations.modes.templates import MODE_TEMPLATES
 from routing.models import CatalogSnapshot, Installation
+from routing.pages.modes import listing
 from routing.pages.modes.forms import mode_values, slug_from
 from routing.services.modes import ModeEdit, mode_update
 from tests.factories import CredentialFactory, CustomModeFactory, MembershipFactory, organization_auto
@@ -178,6 +179,15 @@ class TestShownAgain:
         assert "New words" in docs
         assert "MCP" in docs
         assert "Docs" not in docs
+
+    def test_long_ones_are_not_kept(self, team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+        before = listing._kept.cache_info()
+        kept = shown(team)
+        monkeypatch.setattr(listing, "KEPT_CHARACTERS", 10)
+        drawn = shown(team)
+        assert card(drawn, "docs") == card(kept, "docs")
+        after = listing._kept.cache_info()
+        assert (after.hits + after.misses) - (before.hits + before.misses) == 1
 
     def test_another_mode_of_the_same_slug(self, team: Team, seen: CustomMode) -> None:
         seen.delete()

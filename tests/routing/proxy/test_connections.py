@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import psycopg
 from django.db import connection, transaction
 
 from routing.proxy.connections import Prepared
@@ -23,3 +24,17 @@ def test_nor_is_it_lost_outside_of_one(committed_db: None) -> None:
         # Each on a connection of the pool, which is the same one while nobody else asks.
         assert statement.fetch_row([word]) == (word + b"!",)
         forget.fetch_row([])
+
+
+def test_a_column_that_a_newer_version_changes_fails_nothing(committed_db: None) -> None:
+    statement = Prepared("kilo_test_column", "SELECT word FROM changing_column WHERE $1::text <> ''")
+    connection.ensure_connection()
+    with psycopg.connect(connection.connection.info.dsn, autocommit=True) as other:
+        other.execute("CREATE TABLE changing_column AS SELECT 'yes'::varchar(5) AS word")
+        try:
+            assert statement.fetch_row([b"x"]) == (b"yes",)
+            other.execute("ALTER TABLE changing_column ALTER COLUMN word TYPE varchar(6)")
+            for _ in range(3):
+                assert statement.fetch_row([b"x"]) == (b"yes",)
+        finally:
+            other.execute("DROP TABLE changing_column")
