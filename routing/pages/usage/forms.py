@@ -78,6 +78,9 @@ def preset_days(preset: str, today: date) -> Days:
     return Days(today - timedelta(days=PRESETS[known][1] - 1), today, known)
 
 
+MAX_WORD: Final = 40
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What the address of the page about usage asks for beside the days, as it says it; blank for what it does not."""
@@ -88,7 +91,8 @@ class Asked:
 
     @classmethod
     def of(cls, query: Mapping[str, str]) -> Asked:
-        return cls(query.get("by", ""), query.get("sort", ""), query.get("chart", ""))
+        # Longer than any of the words that mean something: what is asked for is repeated in many links.
+        return cls(*(query.get(name, "")[:MAX_WORD] for name in ("by", "sort", "chart")))
 
     @property
     def query(self) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -85,6 +86,17 @@ class TestSummary:
         page = text(get(alice))
         assert "The price of 1 request is unknown" in page
         assert "1 unpriced" in page
+
+    def test_its_rows_lead_to_their_requests(self, alice: Membership) -> None:
+        path = reverse("usage-requests", kwargs={"organization_id": alice.organization_id})
+        links = re.findall(r'href="([^"?]*)\?[^"]*\b(mode|error)=', text(get(alice)))
+        assert {link for link, _ in links} == {path}
+        assert {kind for _, kind in links} == {"mode", "error"}
+
+    def test_what_makes_no_sense_is_not_repeated_at_length(self, alice: Membership) -> None:
+        answer = get(alice, by="x" * 5000, sort="y" * 5000, chart="z" * 5000)
+        assert answer.status_code == 200
+        assert not any(letter * 41 in text(answer) for letter in "xyz")
 
     def test_a_member_sees_his_own_and_is_told_so(self, bob: Membership) -> None:
         answer = get(bob)
