@@ -130,7 +130,7 @@ def django_database(url: str, *, pool_size: int, limits: DatabaseLimits) -> dict
     if not limits.pgbouncer:
         parts["options"] = f"{limits.server_options} {parts.get('options', '')}".strip()
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "kilo_gateway.postgresql",
         "NAME": parts.pop("dbname"),
         "USER": parts.pop("user", ""),
         "PASSWORD": parts.pop("password", ""),

@@ -19,7 +19,8 @@ def test_one_that_the_server_has_forgotten_fails_no_transaction(db: None) -> Non
 
 def test_nor_is_it_lost_outside_of_one(committed_db: None) -> None:
     statement = Prepared("kilo_test", "SELECT $1::text || '!'")
-    forget = Prepared("kilo_forget", "DEALLOCATE ALL")
+    # Only this one: psycopg keeps statements of its own on the same connection.
+    forget = Prepared("kilo_forget", "DEALLOCATE kilo_test")
     for word in (b"one", b"two"):
         # Each on a connection of the pool, which is the same one while nobody else asks.
         assert statement.fetch_row([word]) == (word + b"!",)
