@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
 
+from kilo_gateway.memory import share_one_arena
+
+# Before anything starts a thread.
+share_one_arena()
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kilo_gateway.settings")
 
 from django.core.wsgi import get_wsgi_application
