@@ -91,7 +91,7 @@ def settle(caller: Caller, asked: Asked, api_kind: ApiKind) -> Settled:
     if caller.organization_id is None:
         return _settle_for_person(caller, asked, api_kind)
     memory = _memories.get(caller.organization_id) or _memory_of(caller.organization_id)
-    key: Key = (asked.written or asked.model, asked.mode, asked.mode_source, api_kind)
+    key = _key(asked, api_kind)
     if (settled := memory.recall(key, caller.stamp)) is not None:
         return settled
     with memory.lock:
@@ -105,6 +105,16 @@ def settle(caller: Caller, asked: Asked, api_kind: ApiKind) -> Settled:
         memory.remember(key, settled)
         metrics.count(metrics.Event.LOCKED_RESOLUTIONS)
         return settled
+
+
+def remembered(caller: Caller, asked: Asked, api_kind: ApiKind) -> Settled | None:
+    """The decision that `settle` would return without a query or a lock; None where it would have to do more."""
+    memory = _memories.get(caller.organization_id) if caller.organization_id is not None else None
+    return None if memory is None else memory.recall(_key(asked, api_kind), caller.stamp)
+
+
+def _key(asked: Asked, api_kind: ApiKind) -> Key:
+    return asked.written or asked.model, asked.mode, asked.mode_source, api_kind
 
 
 def _settle_for_person(caller: Caller, asked: Asked, api_kind: ApiKind) -> Settled:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
-from uuid import UUID
 
 from django.http import HttpResponse
 
@@ -21,7 +20,7 @@ from kilo_gateway.api_kinds import ApiKind
 from organizations.api_keys import key_hash
 from routing.catalog.cache import CatalogUnreadable
 from routing.domain.estimates import Expected, with_estimates
-from routing.domain.resolve import Asked, choose_model, read_request
+from routing.domain.resolve import choose_model
 from routing.domain.targets import ModelChoice, ValidTarget
 from routing.domain.types import RefusalCode, TargetKind
 from routing.proxy import answer, concurrency, rate_limit, spending
@@ -30,22 +29,22 @@ from routing.proxy.concurrency import HeldPlaces
 from routing.proxy.connections import release_connection
 from routing.proxy.costs import add_costs, count_answer
 from routing.proxy.hosted import hosted_upstreams
-from routing.proxy.identity import Caller, identify, is_familiar, presented_key
+from routing.proxy.identity import Caller, familiar_caller, identify, presented_key
 from routing.proxy.lookout import requests_present
 from routing.proxy.origins import UpstreamUnreachable
 from routing.proxy.outgoing import (
     Outgoing,
     UnusableHeaderError,
-    client_text,
     direct_request,
     hosted_request,
     is_confined,
     rewrite,
 )
+from routing.proxy.plan import Plan, asked_for, make_plan, session_of
+from routing.proxy.record import Facts, begin_usage, decision_headers
 from routing.proxy.refusals import refusal_error, unusable_error
 from routing.proxy.reply import Reply
 from routing.proxy.request import IncomingBody, stated_length
-from routing.proxy.request_ids import new_request_id
 from routing.proxy.streaming import ERROR_TYPES, Ending, UpstreamStream
 from routing.proxy.upstream import Answer, UpstreamBroke, UpstreamTimedOut, send
 from routing.proxy.usage_writer import Usage, writer
@@ -65,24 +64,14 @@ class Exchange:
     def __init__(self, environ: Mapping[str, Any], api_kind: ApiKind) -> None:
         self.environ = environ
         self.api_kind = api_kind
-        self.request_id: UUID = new_request_id()
-        self._request_name = str(self.request_id)
+        self._facts = Facts(api_kind, datetime.now(UTC))
+        self._started = time.perf_counter()
+        self._request_name = str(self._facts.request_id)
         self.receipt: dict[str, str] = {"x-request-id": self._request_name}
         if api_kind is ApiKind.MESSAGES:
             # The name by which Anthropic's clients report it.
             self.receipt["request-id"] = self._request_name
-        self._started_at = datetime.now(UTC)
-        self._started = time.perf_counter()
-        self._catalog_snapshot_id = 0
-        # What is found out on the way; the usage record and the receipt are made of it.
-        self._caller: Caller | None = None
-        self._asked: Asked | None = None
-        self._settled: Settled | None = None
-        self._choice: ModelChoice | None = None
-        self._streamed = False
-        self._is_byok = False
         self._provider_id = ""
-        self._credential_id: UUID | None = None
         self._usage: Usage | None = None
         # Of a hosted request; None where the organization's own provider is paid.
         self._expected: Expected | None = None
@@ -108,34 +97,48 @@ class Exchange:
         length = stated_length(self.environ)
         hashed = key_hash(presented_key(self.environ, accept_x_api_key=is_messages))
         incoming = IncomingBody(self.environ, length, self.api_kind)
-        if requests_present.is_alone and is_familiar(hashed):
-            # Before there is a connection of the database to be held while the client sends.
-            incoming.read_early()
-        organization_header = self.environ.get("HTTP_X_KILOCODE_ORGANIZATIONID", "")
-        caller = identify(hashed, organization_header, meanwhile=incoming.parse_early)
-        self._catalog_snapshot_id = caller.stamp.catalog_snapshot_id
+        caller, plan = self._identify(hashed, incoming)
         rate_limit.check(caller.key_id)
         self._places.take(concurrency.requests, caller.organization_id or caller.user_id)
         body = incoming.get()
-        self._caller, self._streamed = caller, body.get("stream") is True
+        facts = self._facts
+        facts.caller, facts.streamed = caller, body.get("stream") is True
+        if plan is not None:
+            facts.asked, facts.settled, facts.choice = plan.asked, plan.settled, plan.choice
+            facts.credential_id = plan.credential_id
+            return self._forward([plan.outgoing])
         settled = self._settle(caller, body)
         target, choice = self._choose(caller, settled, body)
         outgoing = self._outgoing(settled, target, choice, body)
         return self._forward(outgoing)
 
+    def _identify(self, hashed: bytes, incoming: IncomingBody) -> tuple[Caller, Plan | None]:
+        """Who asks; and, if he is whom the key belonged to the last time, what was worked out for him meanwhile."""
+        familiar, plan = familiar_caller(hashed), None
+
+        def work_ahead() -> None:
+            nonlocal plan
+            # What is wrong is found out again, and told, in its turn.
+            with suppress(Exception):
+                if familiar is not None and (body := incoming.get_early()) is not None:
+                    plan = make_plan(familiar, body, self.environ, self.api_kind)
+
+        organization_header = self.environ.get("HTTP_X_KILOCODE_ORGANIZATIONID", "")
+        caller = identify(hashed, organization_header, meanwhile=work_ahead)
+        return caller, plan if caller is familiar else None
+
     # ------------------------------------------------------------ decision
 
     def _settle(self, caller: Caller, body: JsonBody) -> Settled:
-        mode_header = client_text(self.environ, "HTTP_X_KILOCODE_MODE")
-        self._asked = read_request(body.values["model"], mode_header, caller.default_mode)
+        asked = self._facts.asked = asked_for(caller, body, self.environ)
         try:
-            self._settled = settle(caller, self._asked, self.api_kind)
+            settled = self._facts.settled = settle(caller, asked, self.api_kind)
         except CatalogUnreadable as error:
             log.error("The catalog cannot be read: %s", error)  # noqa: TRY400 - says all
             raise temporarily_unavailable(
                 "The model catalog cannot be read at the moment.", code=RefusalCode.CATALOG_UNAVAILABLE
             ) from None
-        return self._settled
+        return settled
 
     def _choose(self, caller: Caller, settled: Settled, body: JsonBody) -> tuple[ValidTarget, ModelChoice]:
         """The concrete model, or the refusal; then whether it can be paid for."""
@@ -145,18 +148,18 @@ class Exchange:
         target = decision.target
         if target is None:
             raise RuntimeError("a decision has a target or a refusal")
-        session = client_text(self.environ, "HTTP_X_KILOCODE_TASKID") or str(caller.user_id)
+        session = session_of(caller, self.environ)
         choice = choose_model(target, session=session, has_hosted_balance=caller.has_hosted_balance)
-        self._choice, self._is_byok = choice, target.kind is TargetKind.DIRECT
-        if not self._is_byok:
+        self._facts.choice = choice
+        if not self._facts.is_byok:
             spending.check(
                 caller,
                 choice,
                 body,
                 api_kind=self.api_kind,
-                request_id=self.request_id,
-                at=self._started_at,
-                catalog_snapshot_id=self._catalog_snapshot_id,
+                request_id=self._facts.request_id,
+                at=self._facts.started_at,
+                catalog_snapshot_id=caller.stamp.catalog_snapshot_id,
             )
         return target, choice
 
@@ -164,46 +167,9 @@ class Exchange:
         """Begin the usage record, and put into the receipt what was decided. Done once, as soon as there is time for
         it: while the upstream works, or when the request fails.
         """
-        caller, asked = self._caller, self._asked
-        if self._usage is not None or caller is None or asked is None:
-            return
-        usage = self._usage = Usage(
-            request_id=self.request_id,
-            created_at=self._started_at,
-            organization_id=caller.organization_id,
-            user_id=caller.user_id,
-            api_key_id=caller.key_id,
-            api_kind=self.api_kind.value,
-            requested_model=plain(asked.model, 200),
-            mode=plain(asked.mode, 500),
-            is_byok=self._is_byok,
-            credential_id=self._credential_id,
-            streamed=self._streamed,
-            task_id=client_text(self.environ, "HTTP_X_KILOCODE_TASKID"),
-            editor=client_text(self.environ, "HTTP_X_KILOCODE_EDITORNAME"),
-            feature=client_text(self.environ, "HTTP_X_KILOCODE_FEATURE"),
-            traceparent=self.environ.get("HTTP_TRACEPARENT", ""),
-        )
-        if self._settled is not None:
-            self._describe_decision(usage, caller, self._settled)
-
-    def _describe_decision(self, usage: Usage, caller: Caller, settled: Settled) -> None:
-        decision, choice, receipt = settled.decision, self._choice, self.receipt
-        usage.auto_model = decision.auto_model
-        receipt["x-kilo-mode"] = header_text(decision.asked.mode)
-        if caller.organization_id is not None:
-            usage.routing_version = settled.stamp.routing_version
-            receipt["x-kilo-routing-version"] = str(settled.stamp.routing_version)
-        if decision.route is not None:
-            usage.route_kind, usage.route = decision.route.kind.value, plain(decision.route.label, 1100)
-            usage.target = plain(decision.route.target, 200)
-            receipt["x-kilo-route"] = header_text(decision.route.label)
-            receipt["x-kilo-target"] = header_text(usage.target)
-        if decision.target is not None and choice is not None:
-            usage.target, usage.resolved_model = plain(decision.target.id, 200), plain(choice.id, 200)
-            receipt["x-kilo-target"] = header_text(decision.target.id)
-            receipt["x-kilo-model"] = header_text(choice.upstream_id)
-            receipt["x-kilo-byok"] = "true" if self._is_byok else "false"
+        if self._usage is None:
+            self._usage = begin_usage(self._facts, self.environ)
+            self.receipt |= decision_headers(self._facts)
 
     def _described(self) -> Usage:
         """The usage record, with the upstream that was asked last."""
@@ -214,6 +180,10 @@ class Exchange:
         if self._provider_id:
             self.receipt["x-kilo-provider"] = self._provider_id
         return self._usage
+
+    @property
+    def _catalog_snapshot_id(self) -> int:
+        return self._facts.caller.stamp.catalog_snapshot_id if self._facts.caller is not None else 0
 
     def _outgoing(self, settled: Settled, target: ValidTarget, choice: ModelChoice, body: JsonBody) -> list[Outgoing]:
         """The requests to try, in their order; for a direct target there is one, and never another."""
@@ -238,25 +208,25 @@ class Exchange:
                 retry_after_seconds=60,
             )
         return [
-            hosted_request(upstream, self.api_kind, self.environ, content, streamed=self._streamed)
+            hosted_request(upstream, self.api_kind, self.environ, content, streamed=self._facts.streamed)
             for upstream in upstreams
         ]
 
     def _direct(self, settled: Settled, content: bytes) -> Outgoing:
-        provider, credential, caller = settled.provider, settled.credential, self._caller
+        provider, credential, caller = settled.provider, settled.credential, self._facts.caller
         if provider is None or credential is None or caller is None:
             raise RuntimeError("a direct target has a provider and a credential")
         if provider.is_custom and caller.organization_id is not None:
             self._places.take(concurrency.custom_upstreams, caller.organization_id)
         try:
             outgoing = direct_request(
-                credential, self.api_kind, self.environ, content, provider=provider, streamed=self._streamed
+                credential, self.api_kind, self.environ, content, provider=provider, streamed=self._facts.streamed
             )
         except (UndecryptableSecret, UnsendableSecretError, UnusableHeaderError) as error:
             log.error("Credential %s cannot be used: %s", credential.id, error)  # noqa: TRY400 - says all, and no more
             raise unusable_error(settled.decision, provider, error) from None
         # Only now: what could not be opened has not been used.
-        self._credential_id = credential.id
+        self._facts.credential_id = credential.id
         return outgoing
 
     # ------------------------------------------------------------ upstream
@@ -345,7 +315,7 @@ class Exchange:
     # ------------------------------------------------------------ ends
 
     def _refused(self, error: GatewayError) -> HttpResponse:
-        if self._asked is None:
+        if self._facts.asked is None:
             metrics.count(metrics.Event.REFUSALS, error.error_type)
         elif not (usage := self._described()).duration_ms:
             usage.status, usage.error_type = error.status, error.error_type.value
@@ -381,14 +351,3 @@ class Exchange:
 
     def _elapsed_ms(self) -> int:
         return round((time.perf_counter() - self._started) * 1000)
-
-
-def header_text(text: str) -> str:
-    """A value as a header can carry it: without line breaks, and what is not ASCII escaped."""
-    return text if text.isascii() and text.isprintable() else json.dumps(text)[1:-1]
-
-
-def plain(text: str, length: int) -> str:
-    """A text of the client's as it is stored: cut, and without control characters."""
-    text = text[:length]
-    return text if text.isprintable() else "".join(character for character in text if character.isprintable())

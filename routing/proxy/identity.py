@@ -38,8 +38,8 @@ WHERE k.key_hash = decode($2, 'hex')
 )
 _TRUE = b"t"
 MAX_FAMILIAR = 4096
-# The keys, by their hashes, that were good the last time; what anybody may do is decided by the statement alone.
-_familiar: dict[bytes, None] = {}
+# Whose a key was when it was good the last time, by its hash; what anybody may do is decided by the statement alone.
+_familiar: dict[bytes, Caller] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +93,12 @@ def presented_key(environ: Mapping[str, Any], *, accept_x_api_key: bool) -> str:
     return token
 
 
-def is_familiar(key_hash: bytes) -> bool:
-    """Whether a key was good the last time: its request is likely to be one, and is no stranger's."""
-    return key_hash in _familiar
+def familiar_caller(key_hash: bytes) -> Caller | None:
+    """Whom `identify` returned, or would have but for what he may do, when a key was good the last time: its request
+    is likely to be his again, and is no stranger's. If it is, and nothing about him has changed, `identify` returns
+    the very same object.
+    """
+    return _familiar.get(key_hash)
 
 
 def identify(key_hash: bytes, organization_header: str, meanwhile: Callable[[], None] | None = None) -> Caller:
@@ -118,8 +121,8 @@ def identify(key_hash: bytes, organization_header: str, meanwhile: Callable[[], 
     if row is None or row[3] != _TRUE:
         _familiar.pop(key_hash, None)
         raise invalid_token()
-    _remember(key_hash)
     caller = _caller(row)
+    _remember(key_hash, caller)
     for_inference, is_bound = row[4:6]
     if for_inference != _TRUE:
         raise GatewayError(
@@ -134,10 +137,10 @@ def identify(key_hash: bytes, organization_header: str, meanwhile: Callable[[], 
     return caller
 
 
-def _remember(key_hash: bytes) -> None:
+def _remember(key_hash: bytes, caller: Caller) -> None:
     if len(_familiar) >= MAX_FAMILIAR:
         _familiar.clear()
-    _familiar[key_hash] = None
+    _familiar[key_hash] = caller
 
 
 @lru_cache(maxsize=4096)

@@ -101,17 +101,15 @@ class IncomingBody:
         self._raw: bytes | None = None
         self._body: JsonBody | None = None
 
-    def read_early(self) -> None:
-        """Read it if it is small; waits for whoever sends it, so not for strangers."""
-        if self._length is not None and self._length <= EARLY_BYTES:
+    def get_early(self) -> JsonBody | None:
+        """The body, or None if it is large or something is wrong with it. Waits for whoever sends it, so it is not for
+        what strangers send.
+        """
+        if self._body is None and self._raw is None and self._length is not None and self._length <= EARLY_BYTES:
             with suppress(Exception):
                 self._raw = read_body(self._environ, self._length)
-
-    def parse_early(self) -> None:
-        """Parse what was read early, if anything was."""
-        if self._raw is not None and self._body is None:
-            with suppress(Exception):
                 self._body = self._parsed(self._raw)
+        return self._body
 
     def get(self) -> JsonBody:
         """All of it, parsed and checked.
