@@ -6,26 +6,30 @@ import gc
 import io
 import json
 import weakref
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.db import connections
 from django.utils import timezone
 
+from byok.models import Credential
 from kilo_gateway.api_errors import GatewayError
 from kilo_gateway.api_kinds import ApiKind
-from organizations.models import ApiKey
+from organizations.models import ApiKey, Membership, Role
 from routing.catalog.index import forget_index
 from routing.demo import DemoUpstream
 from routing.models import UsageRecord
-from routing.proxy import costs, exchange, identity, usage_writer, views
+from routing.proxy import costs, exchange, identity, rate_limit, usage_writer, views
 from routing.proxy.exchange import Exchange
 from routing.proxy.lookout import requests_present
 from routing.proxy.request import EARLY_BYTES, IncomingBody
-from routing.proxy.usage_writer import UsageWriter
-from tests.support.inprocess import CHAT, call, chat, counted_statements
-from tests.support.tenants import Tenant, make_tenant
+from routing.proxy.usage_writer import UsageWriter, writer
+from routing.resolution import settle
+from tests.support.inprocess import CHAT, Answer, call, chat
+from tests.support.tenants import Tenant, auto_settings, make_tenant
 
 HELLO = json.dumps(chat()).encode()
 
@@ -37,50 +41,67 @@ def tenant(committed_db: None, hosted_upstream: DemoUpstream, monkeypatch: pytes
 
 
 class Body(io.BytesIO):
-    """A body that notes how many statements had been sent when it was read first."""
+    """A body that notes whether it was read before it was known who asks."""
 
-    def __init__(self, content: bytes, statements: Any) -> None:
+    def __init__(self, content: bytes, known: list[object]) -> None:
         super().__init__(content)
-        self._statements = statements
-        self.read_after: int | None = None
+        self._known = known
+        self.was_early: bool | None = None
 
     def read(self, size: int | None = -1, /) -> bytes:
-        if self.read_after is None:
-            self.read_after = len(self._statements)
+        if self.was_early is None:
+            self.was_early = not self._known
         return super().read(size)
 
 
-def read_after(tenant: Tenant, status: int, content: bytes = HELLO, key: str = "") -> int | None:
-    """After how many statements the body of a request was read; None when it was not read at all."""
-    with counted_statements() as statements:
-        body = Body(content, statements)
-        assert call(CHAT, body, key or tenant.key).status == status
-    return body.read_after
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The keys of the requests of which it is known who asks."""
+    keys: list[object] = []
+    check = rate_limit.check
+
+    def noted(key_id: UUID) -> None:
+        keys.append(key_id)
+        check(key_id)
+
+    monkeypatch.setattr(rate_limit, "check", noted)
+    return keys
 
 
 class TestReading:
+    @pytest.fixture(autouse=True)
+    def _noted(self, known: list[object]) -> None:
+        self.known = known
+
+    def was_early(self, tenant: Tenant, status: int, content: bytes = HELLO, key: str = "") -> bool | None:
+        """Whether the body of a request was read before it was known who asks; None when it was not read at all."""
+        self.known.clear()
+        body = Body(content, self.known)
+        assert call(CHAT, body, key or tenant.key).status == status
+        return body.was_early
+
     def test_the_body_of_a_familiar_key_is_read_while_the_database_works(self, tenant: Tenant) -> None:
-        assert read_after(tenant, 200) == 1
-        assert read_after(tenant, 200) == 0
+        assert self.was_early(tenant, 200) is False
+        assert self.was_early(tenant, 200) is True
 
     def test_a_stranger_s_body_is_not_read(self, tenant: Tenant) -> None:
-        assert read_after(tenant, 401, key="kilo_nobody") is None
-        assert read_after(tenant, 401, key="kilo_nobody") is None
+        assert self.was_early(tenant, 401, key="kilo_nobody") is None
+        assert self.was_early(tenant, 401, key="kilo_nobody") is None
 
     def test_a_key_that_was_revoked_is_a_stranger_s(self, tenant: Tenant) -> None:
-        assert read_after(tenant, 200) == 1
+        assert self.was_early(tenant, 200) is False
         ApiKey.objects.update(revoked_at=timezone.now())
-        assert read_after(tenant, 401) == 0
-        assert read_after(tenant, 401) is None
+        assert self.was_early(tenant, 401) is True
+        assert self.was_early(tenant, 401) is None
 
     def test_beside_other_requests_it_is_read_in_its_turn(self, tenant: Tenant) -> None:
-        assert read_after(tenant, 200) == 1
+        assert self.was_early(tenant, 200) is False
         with requests_present:
-            assert read_after(tenant, 200) == 1
+            assert self.was_early(tenant, 200) is False
 
     def test_a_large_one_too(self, tenant: Tenant) -> None:
-        assert read_after(tenant, 200) == 1
-        assert read_after(tenant, 200, json.dumps(chat(user="x" * EARLY_BYTES)).encode()) == 1
+        assert self.was_early(tenant, 200) is False
+        assert self.was_early(tenant, 200, json.dumps(chat(user="x" * EARLY_BYTES)).encode()) is False
 
     def test_what_is_wrong_with_it_is_told_in_its_turn(self, tenant: Tenant, settings: Any) -> None:
         settings.RATE_LIMIT_PER_KEY = 2
@@ -88,18 +109,131 @@ class TestReading:
         assert call(CHAT, b"{", tenant.key).status == 400
         assert call(CHAT, b"{", tenant.key).status == 429
 
-    def test_what_nobody_expects_goes_wrong_in_its_turn_too(
-        self, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        assert read_after(tenant, 200) == 1
+    def test_what_nobody_expects_goes_wrong_in_its_turn_too(self, tenant: Tenant) -> None:
+        assert self.was_early(tenant, 200) is False
 
         class Broken(Body):
             def read(self, size: int | None = -1, /) -> bytes:
                 raise OSError
 
         ApiKey.objects.update(revoked_at=timezone.now())
-        with counted_statements() as statements:
-            assert call(CHAT, Broken(HELLO, statements), tenant.key).status == 401
+        assert call(CHAT, Broken(HELLO, self.known), tenant.key).status == 401
+
+
+class TestPlanning:
+    """What a request comes to is worked out for whoever had its key the last time."""
+
+    @pytest.fixture
+    def provider(self, settings: Any) -> Iterator[DemoUpstream]:
+        with DemoUpstream() as upstream:
+            settings.PROVIDER_BASE_URLS = dict.fromkeys(("neuralwatt", "edenai"), f"{upstream.base_url}/v1")
+            yield upstream
+
+    @pytest.fixture
+    def direct(self, tenant: Tenant, provider: DemoUpstream) -> Tenant:
+        """Asks its own provider, and has asked once."""
+        tenant.store_credential("neuralwatt")
+        tenant.change(**auto_settings({"code": "neuralwatt/kimi"}))
+        assert self.ask(tenant).status == 200
+        return tenant
+
+    @pytest.fixture
+    def settled(self, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+        """The requests that were decided when it was known who asks."""
+        decided: list[object] = []
+
+        def noted(*arguments: Any) -> object:
+            decided.append(arguments)
+            return settle(*arguments)
+
+        monkeypatch.setattr(exchange, "settle", noted)
+        return decided
+
+    def ask(self, tenant: Tenant, **headers: str) -> Answer:
+        # Spaces and order tell whether it arrives as it was sent.
+        body = b'{ "messages": [{"role": "user", "content": "hello"}],  "model": "kilo-auto/org" }'
+        return call(CHAT, body, tenant.key, headers={"x-kilocode-mode": "code", **headers})
+
+    def test_in_the_steady_state_it_is_used(self, direct: Tenant, settled: list[object]) -> None:
+        assert self.ask(direct).status == 200
+        assert settled == []
+        with requests_present:
+            assert self.ask(direct).status == 200
+        assert len(settled) == 1
+
+    def test_nobody_can_tell(self, direct: Tenant, provider: DemoUpstream) -> None:
+        planned = self.ask(direct)
+        with requests_present:
+            usual = self.ask(direct)
+        its_own = ("x-request-id", "date")
+        assert [{**answer.headers, **dict.fromkeys(its_own)} for answer in (planned, usual)] == [
+            {**usual.headers, **dict.fromkeys(its_own)}
+        ] * 2
+        writer.flush()
+        mine = ("id", "request_id", "created_at", "time_to_first_byte_ms", "duration_ms")
+        records = UsageRecord.objects.filter(
+            request_id__in=[answer.headers["x-request-id"] for answer in (planned, usual)]
+        ).values()
+        first, second = ({name: value for name, value in one.items() if name not in mine} for one in records)
+        assert first == second
+        assert first["credential_id"] is not None
+        sent = [{name: one[name] for name in ("path", "headers", "body")} for one in provider.requests()[-2:]]
+        assert sent[0] == sent[1]
+
+    def test_a_route_that_was_changed_is_obeyed(
+        self, direct: Tenant, provider: DemoUpstream, settled: list[object]
+    ) -> None:
+        direct.change(**auto_settings({"code": "neuralwatt/glm"}))
+        assert self.ask(direct).headers["x-kilo-target"] == "neuralwatt/glm"
+        assert provider.requests()[-1]["body"]["model"] == "glm"
+        assert len(settled) == 1
+
+    def test_a_credential_that_was_replaced_is_used(self, direct: Tenant, provider: DemoUpstream) -> None:
+        before = provider.requests()[-1]["key_last_four"]
+        Credential.objects.all().delete()
+        direct.store_credential("neuralwatt", "sk-another-secret-wxyz")
+        direct.change()
+        assert self.ask(direct).status == 200
+        assert (before, provider.requests()[-1]["key_last_four"]) == ("abcd", "wxyz")
+
+    def test_a_key_that_was_revoked_reaches_nobody(self, direct: Tenant, provider: DemoUpstream) -> None:
+        sent = provider.stats()["total"]
+        ApiKey.objects.update(revoked_at=timezone.now())
+        assert self.ask(direct).status == 401
+        assert provider.stats()["total"] == sent
+
+    def test_nor_does_somebody_who_left(self, direct: Tenant, provider: DemoUpstream) -> None:
+        sent = provider.stats()["total"]
+        Membership.objects.filter(user=direct.user).delete()
+        assert self.ask(direct).status == 403
+        assert provider.stats()["total"] == sent
+
+    def test_the_rate_limit_counts_it(self, direct: Tenant, provider: DemoUpstream, settings: Any) -> None:
+        settings.RATE_LIMIT_PER_KEY = 1
+        rate_limit._full_at.clear()
+        sent = provider.stats()["total"]
+        assert [self.ask(direct).status for _ in range(2)] == [200, 429]
+        assert provider.stats()["total"] == sent + 1
+
+    def test_one_key_in_two_organizations_uses_each_one_s_own_credential(
+        self, tenant: Tenant, provider: DemoUpstream
+    ) -> None:
+        other = make_tenant()
+        both = make_tenant(organization=None)
+        for organization, secret in ((tenant, "sk-provider-secret-1111"), (other, "sk-provider-secret-2222")):
+            organization.store_credential("neuralwatt", secret)
+            organization.change(**auto_settings({"code": "neuralwatt/kimi"}))
+            Membership.objects.create(organization=organization.organization, user=both.user, role=Role.MEMBER)
+        for organization, last_four in ((tenant, "1111"), (other, "2222")) * 2:
+            name = str(organization.organization.pk)
+            for _ in range(2):
+                assert self.ask(both, **{"x-kilocode-organizationid": name}).status == 200
+                assert provider.requests()[-1]["key_last_four"] == last_four
+
+    def test_hosted_models_are_decided_in_their_turn(self, tenant: Tenant, settled: list[object]) -> None:
+        for _ in range(3):
+            assert call(CHAT, HELLO, tenant.key).status == 200
+        assert len(settled) == 3
 
 
 class TestParsing:
