@@ -126,7 +126,7 @@ _limits = DatabaseLimits.from_environment(env, sync_seconds=CATALOG_SYNC_TIMEOUT
 DATABASE_PGBOUNCER = _limits.pgbouncer
 DATABASES = {
     "default": django_database(
-        env.text("DATABASE_URL"), pool_size=env.integer("DATABASE_POOL_SIZE", 8, minimum=2), limits=_limits
+        env.text("DATABASE_URL"), pool_size=env.integer("DATABASE_POOL_SIZE", 8, minimum=3), limits=_limits
     )
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -94,9 +94,8 @@ def presented_key(environ: Mapping[str, Any], *, accept_x_api_key: bool) -> str:
 
 
 def familiar_caller(key_hash: bytes) -> Caller | None:
-    """Whom `identify` returned, or would have but for what he may do, when a key was good the last time: its request
-    is likely to be his again, and is no stranger's. If it is, and nothing about him has changed, `identify` returns
-    the very same object.
+    """Whom `identify` returned for a key the last time, if it did: the next request is likely to be his again, and is
+    no stranger's. If it is, and nothing about him has changed, `identify` returns the very same object.
     """
     return _familiar.get(key_hash)
 
@@ -118,11 +117,20 @@ def identify(key_hash: bytes, organization_header: str, meanwhile: Callable[[], 
     organization_id, malformed = _parse_organization(organization_header)
     parameters = [str(organization_id).encode() if organization_id else None, key_hash.hex().encode()]
     row = _fetch(parameters, meanwhile)
-    if row is None or row[3] != _TRUE:
+    try:
+        caller = _admitted(row, organization_id, malformed=malformed)
+    except GatewayError:
+        # Nothing is done ahead of time for whoever was refused, for whatever reason.
         _familiar.pop(key_hash, None)
+        raise
+    _remember(key_hash, caller)
+    return caller
+
+
+def _admitted(row: tuple[bytes | None, ...] | None, organization_id: UUID | None, *, malformed: bool) -> Caller:
+    if row is None or row[3] != _TRUE:
         raise invalid_token()
     caller = _caller(row)
-    _remember(key_hash, caller)
     for_inference, is_bound = row[4:6]
     if for_inference != _TRUE:
         raise GatewayError(

@@ -22,9 +22,10 @@ from organizations.models import ApiKey, Membership, Role
 from routing.catalog.index import forget_index
 from routing.demo import DemoUpstream
 from routing.models import UsageRecord
-from routing.proxy import costs, exchange, identity, rate_limit, usage_writer, views
+from routing.proxy import costs, exchange, identity, plan, rate_limit, usage_writer, views
 from routing.proxy.exchange import Exchange
 from routing.proxy.lookout import requests_present
+from routing.proxy.outgoing import direct_request
 from routing.proxy.request import EARLY_BYTES, IncomingBody
 from routing.proxy.usage_writer import UsageWriter, writer
 from routing.resolution import settle
@@ -66,6 +67,18 @@ def known(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
     monkeypatch.setattr(rate_limit, "check", noted)
     return keys
+
+
+def noted_exchanges(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[Exchange]]:
+    """The exchanges that are made from now on, unless they are gone."""
+    made: list[weakref.ref[Exchange]] = []
+
+    def noted(*arguments: Any) -> Exchange:
+        made.append(weakref.ref(made_now := Exchange(*arguments)))
+        return made_now
+
+    monkeypatch.setattr(views, "Exchange", noted)
+    return made
 
 
 class TestReading:
@@ -208,6 +221,51 @@ class TestPlanning:
         assert self.ask(direct).status == 403
         assert provider.stats()["total"] == sent
 
+    def test_no_credential_is_opened_for_whoever_was_refused(
+        self, direct: Tenant, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A key without an organization names one that its owner does not belong to, again and again."""
+        opened: list[object] = []
+
+        def noted(*arguments: Any, **named: Any) -> object:
+            opened.append(named)
+            return direct_request(*arguments, **named)
+
+        monkeypatch.setattr(plan, "direct_request", noted)
+        stranger, name = make_tenant(organization=None), str(direct.organization.pk)
+        for _ in range(3):
+            assert self.ask(stranger, **{"x-kilocode-organizationid": name}).status == 403
+        assert opened == []
+        assert self.ask(direct).status == 200
+        assert len(opened) == 1
+
+    def test_a_credential_that_cannot_be_opened_is_told_as_ever(self, direct: Tenant, provider: DemoUpstream) -> None:
+        sent = provider.stats()["total"]
+        Credential.objects.update(ciphertext=b"x" * 64)
+        direct.change()
+        answers = [self.ask(direct) for _ in range(2)]
+        with requests_present:
+            answers.append(self.ask(direct))
+        assert len({(answer.status, answer.content) for answer in answers}) == 1
+        assert answers[0].status >= 400
+        assert provider.stats()["total"] == sent
+
+    def test_nothing_is_kept_of_the_request(
+        self, direct: Tenant, provider: DemoUpstream, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its headers have the client's key, the plan the provider's."""
+        made = noted_exchanges(monkeypatch)
+        gc.disable()
+        try:
+            assert self.ask(direct).status == 200
+            provider.behave("status", status=500)
+            assert self.ask(direct).status == 500
+            ApiKey.objects.update(revoked_at=timezone.now())
+            assert self.ask(direct).status == 401
+            assert [exchange() for exchange in made] == [None] * 3
+        finally:
+            gc.enable()
+
     def test_the_rate_limit_counts_it(self, direct: Tenant, provider: DemoUpstream, settings: Any) -> None:
         settings.RATE_LIMIT_PER_KEY = 1
         rate_limit._full_at.clear()
@@ -302,13 +360,7 @@ class TestCounting:
         self, tenant: Tenant, own: UsageWriter, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Its headers have the client's key."""
-        made: list[weakref.ref[Exchange]] = []
-
-        def noted(*arguments: Any) -> Exchange:
-            made.append(weakref.ref(made_now := Exchange(*arguments)))
-            return made_now
-
-        monkeypatch.setattr(views, "Exchange", noted)
+        made = noted_exchanges(monkeypatch)
         gc.disable()
         try:
             assert call(CHAT, HELLO, tenant.key).status == 200
