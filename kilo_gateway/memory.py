@@ -14,8 +14,8 @@ def share_one_arena() -> None:
 
     The GNU C library gives each of the first threads a heap of its own, so that they need not wait for each other. Ours
     run Python, one at a time, and wait anyhow; what they get by heaps of their own is that each request works in
-    memory that no cache of the processor holds, and more memory for a thousand streams. Other C libraries are left as
-    they are, and so is what the operator has set himself.
+    memory that no cache of the processor holds. Other C libraries are left as they are, and so is what the operator has
+    set himself.
     """
     if "MALLOC_ARENA_MAX" in os.environ:
         return
