@@ -174,7 +174,7 @@ MALFORMED = {
     "SECRET_KEY": [CANARY],
     "CREDENTIAL_KEYS": [CANARY, f"k1:{CANARY}", f"k1:{KEY_32},k1:{KEY_32}", f"{CANARY * 5}:{KEY_32}", "k1:", ":"],
     "DATABASE_URL": ["mysql://x/y", f"postgresql://user:{CANARY}@host", f"user={CANARY}", f"postgresql://{CANARY}:x:y:z@/"],
-    "DATABASE_POOL_SIZE": ["1", "many"],
+    "DATABASE_POOL_SIZE": ["2", "many"],
     "OPENROUTER_BASE_URL": ["openrouter.ai", f"https://{CANARY}@openrouter.ai"],
     "VERCEL_AI_GATEWAY_BASE_URL": ["x"],
     "PROVIDER_BASE_URL_NEURALWATT": ["neuralwatt.com", f"https://{CANARY}@x", "https://x/?a", "https://x y", "ftp://x"],

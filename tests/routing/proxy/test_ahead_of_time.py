@@ -190,6 +190,7 @@ class TestPlanning:
         first, second = ({name: value for name, value in one.items() if name not in mine} for one in records)
         assert first == second
         assert first["credential_id"] is not None
+        assert str(first["routing_version"]) == planned.headers["x-kilo-routing-version"]
         sent = [{name: one[name] for name in ("path", "headers", "body")} for one in provider.requests()[-2:]]
         assert sent[0] == sent[1]
 
