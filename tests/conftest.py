@@ -85,6 +85,17 @@ def _fresh_memory() -> None:
     forget_tier_table()
 
 
+@pytest.fixture(autouse=True)
+def _settled_usage(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """What a test asked the gateway in this process is written with its end: later, the writer's thread would look for
+    what it took in a test that may not use the database, and complain in its log.
+    """
+    yield
+    if writer.depth:
+        with django_db_blocker.unblock():
+            writer.flush()
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Where everything is installed, a test that was skipped is a test that nobody runs."""
     skipped = terminalreporter.stats.get("skipped", [])

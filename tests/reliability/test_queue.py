@@ -10,6 +10,7 @@ import pytest
 
 from routing.proxy import usage_writer
 from routing.proxy.usage_writer import Usage, UsageWriter
+from tests.support.logs import said_by
 
 
 def record() -> Usage:
@@ -26,4 +27,4 @@ def test_what_does_not_fit_is_counted_and_logged_and_nobody_waits(
     for _ in range(5):
         writer.put(record())
     assert (writer.depth, writer.dropped) == (3, 2)
-    assert [entry.message for entry in caplog.records] == ["The usage queue is full: 1 records dropped so far"]
+    assert said_by(usage_writer, caplog) == ["The usage queue is full: 1 records dropped so far"]
