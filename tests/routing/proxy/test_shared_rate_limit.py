@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -117,6 +118,19 @@ class TestAway:
         assert allowed(allowances, key, 5, 9) == 5
         _, last = said_by(shared_rate_limit, caplog)
         assert last.startswith("Redis answers again")
+
+    def test_those_who_find_it_away_at_once_say_it_once(self, caplog: pytest.LogCaptureFixture) -> None:
+        together = threading.Barrier(4)
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            allowances = SharedAllowances(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+
+            def ask(_: int) -> int | None:
+                together.wait()
+                return wait_ns(allowances, uuid.uuid4(), 5)
+
+            with ThreadPoolExecutor(4) as pool:
+                assert list(pool.map(ask, range(4))) == [None] * 4
+        assert len(said_by(shared_rate_limit, caplog)) == 1
 
     def test_a_server_that_is_silent_is_asked_once_in_a_while(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Each that is asked costs a tenth of a second, so it must not be each request."""
